@@ -5,6 +5,8 @@ import fcntl
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -59,6 +61,18 @@ def test_folder_whose_lock_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(fcntl, "flock", failing_with(errno.EIO))
     with pytest.raises(LocalFault, match=f"{tmp_path} cannot be locked"), Journal.of(tmp_path):
         pass
+
+
+def test_folder_on_a_system_without_flock(tmp_path: Path) -> None:
+    """On Windows even `idrl login` ended in a traceback: there is no module fcntl."""
+    script = (
+        "import pathlib, sys, uuid; sys.platform = 'win32'; sys.modules['fcntl'] = None\n"
+        "from idrl_client.journal import Entry, Journal\n"
+        "with Journal.of(pathlib.Path(sys.argv[1])) as journal: journal.put('a', Entry.new('b'))"
+    )
+    subprocess.run([sys.executable, "-c", script, tmp_path], check=True, timeout=60)
+    with Journal.of(tmp_path) as journal:
+        assert journal.entry("a")
 
 
 def failing_with(code: int) -> Callable[..., NoReturn]:

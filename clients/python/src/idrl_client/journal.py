@@ -1,10 +1,10 @@
 """What `idrl clip -o` has begun in a folder, so that the same command again continues it."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import IO, Self
 
 from idrl_client.errors import LocalFault
+
+if sys.platform != "win32":
+    import fcntl
 
 _NAME = ".idrl.json"
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
@@ -78,7 +81,9 @@ class Journal:
 
 
 def _lock(file: IO[str], folder: Path) -> None:
-    """Lock the file against other processes; on shares without locks, such as NFS, do nothing."""
+    """Lock the file against other processes; without flock, as on some shares, do nothing."""
+    if sys.platform == "win32":
+        return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
