@@ -208,7 +208,8 @@ def test_deleted_and_expired_uploads_go(
         uploads.patch(path, 0, CONTENT[:10])
     assert uploads.client.delete(paths[0], headers=uploads.headers).status_code == 204
     database.execute(
-        f"UPDATE uploads SET expires_at = now() WHERE id = '{paths[1].rpartition('/')[2]}'"
+        "UPDATE uploads SET expires_at = now() - interval '2 min'"
+        f" WHERE id = '{paths[1].rpartition('/')[2]}'"
     )
     for path in paths[:2]:
         assert problem(uploads.patch(path, 10, b"x")) == (410, "upload_gone")

@@ -30,6 +30,9 @@ from worker_server.queue.sql_common import ScopedSession, may_still_render
 KEPT_HOURS = 24
 MAX_OPEN = 1000
 URL_PREFIX = "upload:"
+# The file of an expired upload stays for longer: a transaction that gives the upload to a task may
+# have begun before it expired.
+_GRACE = timedelta(minutes=1)
 # Name of an upload without a file name.
 _NO_NAME = "upload"
 
@@ -286,7 +289,7 @@ def due_removals(limit: int) -> list[uuid.UUID]:
         Upload.removed_at.is_(None),
         or_(
             Upload.deleted_at.is_not(None),
-            and_(Upload.task_id.is_(None), Upload.expires_at <= func.now()),
+            and_(Upload.task_id.is_(None), Upload.expires_at <= func.now() - _GRACE),
             and_(Upload.task_id.is_not(None), ~exists().where(_task_needs_file())),
         ),
     )
