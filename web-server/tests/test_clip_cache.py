@@ -95,6 +95,21 @@ def test_range_that_nginx_reads_otherwise_bypasses_the_cache(
     assert answer.headers["X-Accel-Redirect"].split("/")[1] == place
 
 
+@pytest.mark.parametrize("date", ["Mon, 01 Jan 2001 00:00:00 GMT", "yesterday"])
+@pytest.mark.parametrize("other", [{}, {"If-Match": f'"{SHA256}"'}, {"Range": "bytes=0-9"}])
+def test_date_that_nginx_reads_otherwise_bypasses_the_cache(
+    caching: FlaskClient,
+    tasks: TasksStandIn,
+    headers: dict[str, str],
+    date: str,
+    other: dict[str, str],
+) -> None:
+    """Beside If-Match it must be ignored, as one that is no date (RFC 9110 §13.1.4)."""
+    tasks.answer = responding(200, **{"Content-Length": "1000"})
+    answer = caching.get(CLIP, headers={**headers, **other, "If-Unmodified-Since": date})
+    assert answer.headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
+
+
 def test_name_of_a_clip_comes_with_the_check(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:
