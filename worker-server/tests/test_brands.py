@@ -338,6 +338,20 @@ def test_brands_that_wait_too_long_are_503_with_retry_after(
     calls.new(before=image())
 
 
+def test_previews_and_brands_do_not_wait_for_each_other(
+    calls: Brands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Encoding a video for a brand takes up to a minute, and the page shows previews meanwhile."""
+    monkeypatch.setattr(brand_drafts, "_WAIT_S", 0.1)
+    preview = f"/{calls.new(before=image())}/preview.jpg"
+    with brand_drafts.making_slot():
+        assert calls.get(preview).status_code == 200
+    with brand_drafts.drawing_slot():
+        refused(calls.get(preview), 503, "brands_busy")
+        calls.new(before=image())
+    assert calls.get(preview).status_code == 200
+
+
 def test_account_may_have_a_hundred_brands(
     calls: Brands, monkeypatch: pytest.MonkeyPatch, share: Path
 ) -> None:

@@ -1,32 +1,42 @@
-"""A brand as a caller sends it, the slot for its creation, and the types of the callbacks."""
+"""A brand as a caller sends it, the slots for creation and previews, the types of callbacks."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from worker_server.models import Brand
 
-# One per process: a form of 32 MiB, decoding and encoding need disk, memory and a core.
-_slot = threading.Semaphore(1)
+# One each per process: a form of 32 MiB, decoding and encoding need disk, memory and a core.
+# A preview takes seconds at most and 100 MiB; it must not wait for a video, which takes a minute.
+_making, _drawing = threading.Semaphore(1), threading.Semaphore(1)
 _WAIT_S = 5.0
 
 
 class BrandsBusy(Exception):
-    """Other brands are being made; try again."""
+    """Other brands are being made, or other previews drawn; try again."""
+
+
+def making_slot() -> AbstractContextManager[None]:
+    """Hold the process's one slot for reading a form and encoding its files; raise BrandsBusy."""
+    return _held(_making, "Other brands are being created; try again in a moment.")
+
+
+def drawing_slot() -> AbstractContextManager[None]:
+    """Hold the process's one slot for drawing a preview; raise BrandsBusy."""
+    return _held(_drawing, "Other previews are being drawn; try again in a moment.")
 
 
 @contextmanager
-def making_slot() -> Iterator[None]:
-    """Hold the process's one slot for reading a form or drawing a preview; raise BrandsBusy."""
-    if not _slot.acquire(timeout=_WAIT_S):
-        raise BrandsBusy("Other brands are being created; try again in a moment.")
+def _held(slot: threading.Semaphore, message: str) -> Iterator[None]:
+    if not slot.acquire(timeout=_WAIT_S):
+        raise BrandsBusy(message)
     try:
         yield
     finally:
-        _slot.release()
+        slot.release()
 
 
 @dataclass(frozen=True)

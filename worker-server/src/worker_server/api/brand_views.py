@@ -18,7 +18,7 @@ from worker_server.api.ids import parse_id
 from worker_server.api.poster_views import MAX_PARALLEL_PICTURES, MAX_PARALLEL_PICTURES_PER_ACCOUNT
 from worker_server.api.slots import slots_for
 from worker_server.api.times import utc_text
-from worker_server.brand_drafts import BrandDraft, Maker, PreviewDrawer, making_slot
+from worker_server.brand_drafts import BrandDraft, Maker, PreviewDrawer, drawing_slot, making_slot
 from worker_server.db import transaction
 from worker_server.edits import BrandChoice
 from worker_server.models import Brand
@@ -97,7 +97,7 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
         tag = tags.weak_tag([str(brand.id)], aspect)  # a brand never changes
         if tags.is_known(tag):
             return tags.not_modified(tag)
-        with drawing.slot(caller().user_id), making_slot():
+        with drawing.slot(caller().user_id), drawing_slot():
             preview = draw(brand, aspect, current().remote_folder)
         return tags.tagged(Response(preview, mimetype="image/jpeg"), tag)
 
