@@ -211,6 +211,28 @@ def test_parallel_log_ins_of_the_owner_are_not_refused(proxied_auth: AuthActions
     assert {answer.status_code for answer in answers} == {200}
 
 
+def test_known_addresses_stay_known_under_a_new_email(
+    proxied_auth: AuthActions, database: Database
+) -> None:
+    """Also one from which somebody has tried that email before; strangers stay strangers."""
+    home, work, new = "198.51.100.7", "198.51.100.8", "ada@example.org"
+    for address in (home, work):
+        answer = login(proxied_auth, address, proxied_auth.password)
+    assert statuses(proxied_auth, 1, "192.0.2.99") == [401]
+    assert statuses(proxied_auth, 1, work, new) == [401]
+    assert answer.json is not None
+    headers = {"X-Forwarded-For": home, "Authorization": f"Bearer {answer.json['token']}"}
+    body = {"email": new, "password": proxied_auth.password}
+    assert proxied_auth.client.patch("/me", json=body, headers=headers).status_code == 200
+    for number in range(12):
+        login(proxied_auth, f"192.0.2.{number}", email=new)
+    assert login(proxied_auth, "192.0.2.99", proxied_auth.password, new).status_code == 429
+    for address in (home, work):
+        assert login(proxied_auth, address, proxied_auth.password, new).status_code == 200
+    old = f"SELECT FROM login_failures WHERE account = '{account_of(EMAIL)}'"
+    assert database.execute(old) == []
+
+
 def test_no_email_is_stored(proxied_auth: AuthActions, database: Database) -> None:
     statuses(proxied_auth, 1)
     assert len(account_of(EMAIL)) == 64

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import BigInteger, Delete, column, delete, func, or_, select, table, update
+from sqlalchemy import BigInteger, column, delete, func, or_, select, table, update
 from sqlalchemy.exc import IntegrityError
 
 from idrl_common.cursors import Position, newest_first
 from web_server.authentication import KEY_PREFIX, key_sha256
 from web_server.db import transaction
-from web_server.login_throttle import account_of
+from web_server.login_throttle import account_of, move_known_clients
 from web_server.models import ApiKey, LoginFailures, User
 from web_server.passwords import hash_password
 from web_server.services import BadCredentials, lock_names, refuse_taken
@@ -79,8 +79,8 @@ def _change_names(user: User, values: dict[str, str]) -> bool:
     with transaction() as session:
         lock_names(session, shared=False)
         row = session.execute(changed.returning(User.id)).one_or_none()
-        if row and email and account_of(email) != account_of(user.email):
-            session.execute(_failures_of(user.email))
+        if row and email:
+            move_known_clients(user.email, email)
     return row is not None
 
 
@@ -135,7 +135,8 @@ def delete_user(user: User) -> None:
         with transaction() as session:
             session.execute(delete(User).where(User.id == user.id))
             session.execute(delete(_USAGE_DAYS).where(_USAGE_DAYS.c.owner_id == user.id))
-            session.execute(_failures_of(user.email))
+            of_account = LoginFailures.account == account_of(user.email)
+            session.execute(delete(LoginFailures).where(of_account))
     except IntegrityError as error:
         raise StillInUse from error
 
@@ -184,7 +185,3 @@ def delete_keys(user_id: int) -> None:
     """Delete all keys of the account."""
     with transaction() as session:
         session.execute(delete(ApiKey).where(ApiKey.user_id == user_id))
-
-
-def _failures_of(email: str) -> Delete:
-    return delete(LoginFailures).where(LoginFailures.account == account_of(email))

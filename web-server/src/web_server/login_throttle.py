@@ -20,7 +20,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 from sqlalchemy import text
 
-from web_server.db import transaction
+from web_server.db import db, transaction
 
 _ALL_UNKNOWN = "*"
 
@@ -70,6 +70,16 @@ _RESET = text("""
     INSERT INTO login_failures (account, client, failures, succeeded_at)
     VALUES (:account, :client, 0, now())
     ON CONFLICT (account, client) DO UPDATE SET failures = 0, first_at = now(), succeeded_at = now()
+""")
+_MOVE_KNOWN = text("""
+    WITH removed AS (
+        DELETE FROM login_failures WHERE account = :old_account
+        RETURNING client, failures, first_at, succeeded_at
+    )
+    INSERT INTO login_failures (account, client, failures, first_at, succeeded_at)
+    SELECT :new_account, client, failures, first_at, succeeded_at FROM removed
+    WHERE succeeded_at IS NOT NULL
+    ON CONFLICT (account, client) DO UPDATE SET succeeded_at = excluded.succeeded_at
 """)
 _FORGET = text("""
     DELETE FROM login_failures WHERE (account, client) IN (
@@ -186,6 +196,16 @@ class LoginThrottle:
                 self.limit.unknown_clients,
                 self.limit.window_s,
             )
+
+
+def move_known_clients(old_email: str, new_email: str) -> None:
+    """Know the account's addresses under its new email too, within the caller's transaction.
+
+    Nothing is left under the old one, which may become another account's.
+    """
+    accounts = {"old_account": account_of(old_email), "new_account": account_of(new_email)}
+    if accounts["old_account"] != accounts["new_account"]:
+        db.session.execute(_MOVE_KNOWN, accounts)
 
 
 def _client(address: str | None) -> str:
