@@ -34,6 +34,19 @@ def test_cookie_of_a_redirect_is_sent_to_its_target(site: Site, fetch: Fetcher) 
     assert "cookie" not in site.requests[0].headers
 
 
+@pytest.mark.parametrize(
+    "attribute",
+    ["Domain=", "domain", "Domain = ;", 'Max-Age="60"', "max-age=1h", "Max-Age=", "Version=x"],
+)
+def test_attribute_that_browsers_ignore_does_not_lose_the_cookie(
+    site: Site, fetch: Fetcher, attribute: str
+) -> None:
+    """RFC 6265, sections 5.2 to 5.2.3: it counts as not sent."""
+    site.on("/v.mp4", needs_cookie)
+    url = site.on("/start", to("/v.mp4", f"FedAuth=abc; {attribute}; Path=/; HttpOnly"))
+    assert fetch(url).size_bytes == 1000
+
+
 def test_redirect_to_itself_with_a_cookie(site: Site, fetch: Fetcher) -> None:
     assert fetch(site.on("/v.mp4", to("/v.mp4", "FedAuth=abc"), needs_cookie)).size_bytes == 1000
 

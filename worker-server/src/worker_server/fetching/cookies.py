@@ -1,5 +1,6 @@
 """The cookies of one download: some sites set one with a redirect and require it at its target."""
 
+import re
 import urllib.request
 from email.message import Message
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
@@ -13,6 +14,7 @@ from worker_server.fetching.urls import HttpUrl
 # RFC 6265, section 6.1: what every browser stores.
 _MAX_COOKIES = 50
 _MAX_COOKIE_BYTES = 4096
+_SECONDS = re.compile("-?[0-9]+", re.ASCII)
 
 
 class Cookies:
@@ -31,7 +33,7 @@ class Cookies:
         fields = Message()
         for value in response.headers.getlist("Set-Cookie")[:_MAX_COOKIES]:
             if len(value) <= _MAX_COOKIE_BYTES:
-                fields["Set-Cookie"] = value
+                fields["Set-Cookie"] = _without_ignored(value)
         request = _request(url)
         # http.cookiejar only calls `info()` of a response.
         response_like: Any = _ResponseHeaders(fields)
@@ -45,6 +47,26 @@ class Cookies:
         self._jar.add_cookie_header(request)
         value = request.get_header("Cookie")
         return {"Cookie": value} if value else {}
+
+
+def _without_ignored(set_cookie: str) -> str:
+    """Return the header without attributes that count as not sent (RFC 6265, section 5.2).
+
+    For http.cookiejar some of them make the whole cookie invalid.
+    """
+    pair, *attributes = set_cookie.split(";")
+    return ";".join([pair, *filter(_counts, attributes)])
+
+
+def _counts(attribute: str) -> bool:
+    name, _, value = (text.strip() for text in attribute.partition("="))
+    match name.lower():
+        case "domain":
+            return bool(value)
+        case "max-age":
+            return _SECONDS.fullmatch(value) is not None
+        case other:
+            return other in ("expires", "path", "secure")
 
 
 class _Policy(DefaultCookiePolicy):
