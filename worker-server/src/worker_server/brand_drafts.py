@@ -21,16 +21,16 @@ class BrandsBusy(Exception):
 
 def making_slot() -> AbstractContextManager[None]:
     """Hold the process's one slot for reading a form and encoding its files; raise BrandsBusy."""
-    return _held(_making, "Other brands are being created; try again in a moment.")
+    return _acquired(_making, "Other brands are being created; try again in a moment.")
 
 
 def drawing_slot() -> AbstractContextManager[None]:
     """Hold the process's one slot for drawing a preview; raise BrandsBusy."""
-    return _held(_drawing, "Other previews are being drawn; try again in a moment.")
+    return _acquired(_drawing, "Other previews are being drawn; try again in a moment.")
 
 
 @contextmanager
-def _held(slot: threading.Semaphore, message: str) -> Iterator[None]:
+def _acquired(slot: threading.Semaphore, message: str) -> Iterator[None]:
     if not slot.acquire(timeout=_WAIT_S):
         raise BrandsBusy(message)
     try:
