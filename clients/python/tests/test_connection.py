@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,46 @@ def test_retry_after_beyond_the_patience_is_an_error_at_once(system: Site) -> No
     with pytest.raises(Unreachable, match="storage_full"):
         Client(system.url, "k", patience_s=5).usage()
     assert system.hits["/usage"] == 1
+
+
+def test_retry_after_may_be_a_date(system: Site) -> None:
+    """It is compared with the answer's own date: the clocks may differ."""
+    dates = {
+        "Date": "Wed, 01 Jan 2020 00:00:00 GMT",
+        "Retry-After": "Wed, 01 Jan 2020 00:00:02 GMT",
+    }
+    times_s = []
+
+    def busy_once(request: Request) -> None:
+        times_s.append(time.monotonic())
+        if request.count == 1:
+            send_without_date(request, 503, problem(503, "too_busy")[1], dates)
+        else:
+            request.send(200, USAGE)
+
+    system.add("usage", answer=busy_once)
+    Client(system.url, "k").usage()
+    assert 1.9 < times_s[1] - times_s[0] < 10
+
+
+def send_without_date(request: Request, status: int, body: bytes, headers: dict[str, str]) -> None:
+    """Send an answer that has no Date but that of `headers`."""
+    request.send_response_only(status)
+    for name, value in {**headers, "Content-Length": str(len(body))}.items():
+        request.send_header(name, value)
+    request.end_headers()
+    request.wfile.write(body)
+
+
+@pytest.mark.parametrize(
+    "retry_after", ["0", "Wed, 01 Jan 2020 00:00:00 GMT", "soon", "Wed, 99 Jan 2020", ""]
+)
+def test_busy_system_is_not_called_without_a_pause(system: Site, retry_after: str) -> None:
+    answer = problem(503, "too_busy", Retry_After=retry_after)
+    system.add("usage", answer=lambda request: request.send(*answer))
+    with pytest.raises(Unreachable):
+        Client(system.url, "k", patience_s=0.7).usage()
+    assert system.hits["/usage"] == 2
 
 
 def test_exceeded_quota_is_not_retried(system: Site) -> None:

@@ -3,6 +3,7 @@
 import io
 import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -188,8 +189,16 @@ def _is_busy(answer: requests.Response) -> bool:
 
 
 def _retry_after_s(answer: requests.Response, default_s: float) -> float:
+    """Return how long the answer asks to wait, never less than the first pause."""
     header = answer.headers.get("Retry-After", "")
-    return float(header) if header.isdecimal() else default_s
+    if header.isdecimal():
+        return max(float(header), _FIRST_PAUSE_S)
+    try:
+        until = parsedate_to_datetime(header)
+        now = parsedate_to_datetime(answer.headers["Date"])  # the clock of the system, not ours
+        return max((until - now).total_seconds(), default_s)
+    except (KeyError, TypeError, ValueError):
+        return default_s
 
 
 def _problem(answer: requests.Response) -> dict[str, Any]:
