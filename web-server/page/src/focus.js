@@ -12,7 +12,7 @@ let path = [];
 
 export function keepFocus() {
   addEventListener("focusin", ({ target }) => (path = pathOf(/** @type {Element} */ (target))));
-  addEventListener("focusout", ({ target }) => queueMicrotask(() => forgetIfLeft(/** @type {Element} */ (target))));
+  addEventListener("focusout", ({ target }) => queueMicrotask(() => clearIfLeft(/** @type {Element} */ (target))));
   new MutationObserver(restore).observe(document.body, {
     childList: true, subtree: true, attributes: true, attributeFilter: ["disabled"],
   });
@@ -28,8 +28,8 @@ function pathOf(target) {
   return steps;
 }
 
-/** Forget a control that the user has left for nothing else, by a click beside it. @param {Element} target */
-function forgetIfLeft(target) {
+/** Clear the remembered control if the user left it by a click outside of it. @param {Element} target */
+function clearIfLeft(target) {
   const isThere = target.isConnected && !target.matches(":disabled");
   if (isThere && document.activeElement === document.body && path[0]?.element === target) path = [];
 }

@@ -54,7 +54,7 @@ const ACTIONS = {
   k: () => step(-1),
 };
 
-/** Move the focus by so many rows or cards of the screen; false if there are none. @param {number} by */
+/** Move the focus by this many rows or cards of the screen; false if there are none. @param {number} by */
 function step(by) {
   // Clips that are not made yet have disabled buttons, which take no focus.
   const items = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-row]:not(:disabled)")]);

@@ -58,7 +58,7 @@ class Visitor:
         self.page.wait_for_selector("main:not(:has([aria-busy=true])) h1")
 
     def show_rows(self, count: int) -> Locator:
-        """Ask for more rows of the list until so many are shown, and return them."""
+        """Ask for more rows of the list until this many are shown, and return them."""
         rows = self.page.locator(".row")
         for shown in range(ROWS_A_PAGE, count, ROWS_A_PAGE):
             expect(rows).to_have_count(shown)
@@ -115,11 +115,11 @@ class Visitor:
         """Wait until an expression is true: the page's policy forbids Playwright's own way."""
         self.wait_until(lambda: self.page.evaluate(expression), expression)
 
-    def wait_until(self, is_so: Callable[[], object], what: str = "") -> None:
+    def wait_until(self, condition: Callable[[], object], what: str = "") -> None:
         """Wait, with the browser's events going on, until something is so."""
         deadline = time.monotonic() + WORK_LIMIT_MS / 1000
-        while not is_so():
-            assert time.monotonic() < deadline, f"it never came: {what or is_so}"
+        while not condition():
+            assert time.monotonic() < deadline, f"it never came: {what or condition}"
             self.page.wait_for_timeout(50)
 
     def wait_done(self) -> None:

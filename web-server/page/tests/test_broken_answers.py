@@ -88,15 +88,15 @@ def test_form_can_be_sent_again_after_an_answer_that_is_none(
     visitor.page.wait_for_url("**/#/task/*")
 
 
-def test_network_that_swallows_calls_is_noticed(new_visitor: NewVisitor) -> None:
+def test_call_without_a_response_is_noticed(new_visitor: NewVisitor) -> None:
     visitor = new_visitor()
     page = visitor.page
     page.clock.install()
     visitor.sign_up()
-    swallowed: list[Route] = []
-    page.route("**/tasks?*", lambda route: swallowed.append(route))
+    unanswered: list[Route] = []
+    page.route("**/tasks?*", lambda route: unanswered.append(route))
     visitor.open("tasks")
-    visitor.wait_until(lambda: swallowed, "a call")
+    visitor.wait_until(lambda: unanswered, "a call")
     page.clock.run_for(60_000)
     page.locator(".banner").wait_for()
     page.unroute_all()

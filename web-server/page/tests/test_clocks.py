@@ -24,7 +24,7 @@ def test_list_continues_after_the_clock_was_set_back(
     expect(visitor.page.locator(".row")).to_have_count(2)
 
 
-def test_words_are_heard_after_the_clock_was_set_back(new_visitor: NewVisitor) -> None:
+def test_announcements_are_made_after_the_clock_was_set_back(new_visitor: NewVisitor) -> None:
     visitor = new_visitor()
     page = visitor.page
     page.clock.install(time=time.time() + HOURS_S)

@@ -1,4 +1,4 @@
-"""A network that swallows what is sent: no error and no answer, as after a laptop's sleep."""
+"""A network that drops what is sent: no error and no answer, as after a laptop's sleep."""
 
 import os
 from collections.abc import Callable
@@ -21,16 +21,16 @@ def visitor(timed_visitor: Visitor) -> Visitor:
 
 
 def _swallow(visitor: Visitor, address: str, method: str, *, after: int = 0) -> list[Route]:
-    """Give no answer to one call, after so many others."""
+    """Give no answer to one call, after this many others."""
     calls: list[Route] = []
 
-    def swallow(route: Route) -> None:
+    def leave_unanswered(route: Route) -> None:
         if route.request.method == method:
             calls.append(route)
         if route.request.method != method or len(calls) != after + 1:
             route.continue_()
 
-    visitor.page.route(address, swallow)
+    visitor.page.route(address, leave_unanswered)
     return calls
 
 
@@ -39,7 +39,7 @@ def _film(visitor: Visitor, video_url: str) -> FilePayload:
     return FilePayload(name="lap.mp4", mimeType="video/mp4", buffer=content)
 
 
-def test_piece_that_is_swallowed_is_sent_again(visitor: Visitor) -> None:
+def test_piece_without_a_response_is_sent_again(visitor: Visitor) -> None:
     page = visitor.page
     calls = _swallow(visitor, PIECES, "PATCH", after=1)
     content = os.urandom(9_000_000)
@@ -56,7 +56,7 @@ def test_piece_that_is_swallowed_is_sent_again(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("address", ["**/uploads", "**/tasks"])
-def test_call_about_a_file_that_is_swallowed_is_made_again(
+def test_upload_call_without_a_response_is_repeated(
     visitor: Visitor, video_url: str, address: str
 ) -> None:
     page = visitor.page
@@ -70,7 +70,7 @@ def test_call_about_a_file_that_is_swallowed_is_made_again(
     assert len(visitor.context.request.get(f"{visitor.base_url}/tasks").json()) == 1
 
 
-def test_form_that_is_swallowed_can_be_sent_again(visitor: Visitor, video_url: str) -> None:
+def test_form_without_a_response_can_be_sent_again(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     calls = _swallow(visitor, "**/tasks", "POST")
     page.fill("#links", video_url)

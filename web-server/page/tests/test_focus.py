@@ -49,7 +49,7 @@ def test_j_passes_clips_that_are_not_made(visitor: Visitor, system: RunningSyste
     expect(page.get_by_role("button", name="Play Clip 3")).to_be_focused()
 
 
-def test_j_is_taken_at_a_rows_checkbox(visitor: Visitor, system: RunningSystem) -> None:
+def test_j_works_on_the_checkbox_of_a_row(visitor: Visitor, system: RunningSystem) -> None:
     page = visitor.page
     system.add_tasks(visitor.email, 2)
     visitor.show("tasks")
@@ -152,7 +152,7 @@ def test_focus_is_at_the_screen_after_log_in_and_log_out(visitor: Visitor) -> No
     expect(page.locator("#main")).to_be_focused()
 
 
-def test_focus_that_the_user_has_left_is_not_called_back(
+def test_focus_does_not_return_to_a_place_the_user_left(
     visitor: Visitor, system: RunningSystem
 ) -> None:
     page = visitor.page

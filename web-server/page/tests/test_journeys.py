@@ -45,7 +45,7 @@ def beside_the_first_card(visitor: Visitor) -> bytes:
     return visitor.page.screenshot(clip=strip)
 
 
-def see_as_a_guest(guest: Visitor, link: str, expected: list[str]) -> None:
+def check_as_a_guest(guest: Visitor, link: str, expected: list[str]) -> None:
     """Open a share link without an account: clips with these hashes are played and downloaded."""
     page = guest.page
     page.goto(link)
@@ -85,7 +85,7 @@ def test_by_mouse(visitor: Visitor, new_visitor: NewVisitor, video_url: str) -> 
     visitor.wait_true("window.shared")
     shared = page.evaluate("window.shared.url")
     assert visitor.context.request.get(f"{shared}/manifest.json").ok
-    see_as_a_guest(new_visitor(), shared, hashes)
+    check_as_a_guest(new_visitor(), shared, hashes)
     page.keyboard.press("Escape")
     page.get_by_text("What happened").click()
     expect(page.locator(".events time").first).to_have_text(re.compile(r":\d\d:\d\d"))

@@ -48,7 +48,7 @@ def test_what_is_typed_while_a_link_is_sent_stays(visitor: Visitor, video_url: s
     expect(page.locator("#links")).to_have_value(f"{video_url}?next")
 
 
-def test_reader_who_has_left_is_not_called_back(visitor: Visitor, video_url: str) -> None:
+def test_late_answer_does_not_navigate_back(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     waiting = _hold(visitor, "**/tasks")
     page.fill("#links", video_url)

@@ -19,7 +19,7 @@ LEFT_OF = """(indices) => indices.map((index) => {
 })"""
 
 
-def _wait_for_another_look(visitor: Visitor, element: Locator, before: bytes) -> None:
+def _wait_for_repaint(visitor: Visitor, element: Locator, before: bytes) -> None:
     visitor.wait_until(lambda: element.screenshot() != before, "another look")
 
 
@@ -34,7 +34,7 @@ def test_choices_are_seen_in_the_colours_of_the_system(
     before = option.screenshot()
     option.locator("input").check(force=True)
     page.locator("h1").click()
-    _wait_for_another_look(visitor, option, before)
+    _wait_for_repaint(visitor, option, before)
     visitor.submit(video_url)
     visitor.open("tasks")
     chip = page.get_by_role("button", name="Failed")
@@ -43,7 +43,7 @@ def test_choices_are_seen_in_the_colours_of_the_system(
     chip.click()
     page.mouse.move(0, 0)
     page.locator("main").focus()
-    _wait_for_another_look(visitor, chip, before)
+    _wait_for_repaint(visitor, chip, before)
 
 
 def test_progress_is_seen_in_the_colours_of_the_system(new_visitor: NewVisitor) -> None:
@@ -57,10 +57,10 @@ def test_progress_is_seen_in_the_colours_of_the_system(new_visitor: NewVisitor) 
     bar = page.locator("#bar")
     before = bar.screenshot()
     page.evaluate("document.getElementById('bar').value = 90")
-    _wait_for_another_look(visitor, bar, before)
+    _wait_for_repaint(visitor, bar, before)
 
 
-def test_words_that_come_too_soon_are_heard_later(new_visitor: NewVisitor) -> None:
+def test_announcements_in_quick_succession_are_delayed(new_visitor: NewVisitor) -> None:
     visitor = new_visitor()
     page = visitor.page
     page.clock.install()
@@ -81,7 +81,7 @@ def test_words_that_come_too_soon_are_heard_later(new_visitor: NewVisitor) -> No
     assert page.evaluate("window.heard") == ["Revoked.", "Revoked."]
 
 
-def test_end_of_a_task_is_heard(visitor: Visitor, video_url: str) -> None:
+def test_end_of_a_task_is_announced(visitor: Visitor, video_url: str) -> None:
     visitor.submit(video_url, name="Sunday race")
     visitor.page.evaluate(WATCH_WORDS)
     visitor.wait_done()
@@ -127,7 +127,7 @@ def test_player_shows_why_a_clip_does_not_play(visitor: Visitor, video_url: str)
     page.get_by_text("This browser cannot play the clip.").wait_for()
 
 
-def test_name_from_right_to_left_is_read_so(visitor: Visitor, video_url: str) -> None:
+def test_right_to_left_name_is_displayed_right_to_left(visitor: Visitor, video_url: str) -> None:
     """Its last sign is to the left. That of a name in Latin letters is to the right."""
     page = visitor.page
     for name, is_to_the_left in (("שלום!", True), ("Lap!", False)):

@@ -1,4 +1,4 @@
-"""What strangers write, what other sites send, and what happens while nothing answers."""
+"""Untrusted names and texts, requests of other sites, and calls without a response."""
 
 import time
 
@@ -47,7 +47,7 @@ def test_other_sites_cannot_act(visitor: Visitor, base_url: str, video_url: str)
     assert (refused.status, refused.json()["code"]) == (403, "cross_site")
 
 
-def test_refused_password_is_forgiven_once_it_is_changed(new_visitor: NewVisitor) -> None:
+def test_password_error_disappears_once_the_password_changes(new_visitor: NewVisitor) -> None:
     visitor = new_visitor()
     page = visitor.page
     visitor.open()

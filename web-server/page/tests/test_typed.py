@@ -37,7 +37,7 @@ def test_lost_answer_makes_no_second_task_after_a_reload(visitor: Visitor, video
     assert len(visitor.context.request.get(f"{visitor.base_url}/tasks").json()) == 1
 
 
-def test_next_person_at_the_browser_sees_nothing_of_it(visitor: Visitor, video_url: str) -> None:
+def test_next_user_of_the_browser_sees_no_typed_text(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     page.fill("#links", f"{video_url}?secret")
     page.get_by_role("button", name="Log out").click()

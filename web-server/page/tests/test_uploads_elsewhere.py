@@ -43,7 +43,7 @@ def _release(visitor: Visitor, waiting: list[Route]) -> None:
     visitor.page.unroute(PIECES)
 
 
-def test_upload_continues_beside_other_screens(visitor: Visitor, video_url: str) -> None:
+def test_upload_continues_on_other_screens(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     waiting = _hold_pieces(visitor)
     page.set_input_files("input[type=file]", _film(visitor, video_url))
@@ -152,7 +152,7 @@ def test_empty_file_and_folder_are_refused_at_once(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("place", ["", "tasks", "account"])
-def test_file_beside_its_place_does_not_replace_the_page(visitor: Visitor, place: str) -> None:
+def test_file_dropped_elsewhere_does_not_replace_the_page(visitor: Visitor, place: str) -> None:
     visitor.open(place)
     visitor.page.wait_for_selector("h1")
     assert visitor.page.evaluate(DROP, ["h1", "lap.mp4"])

@@ -80,7 +80,7 @@ export function wanted(form) {
     ...(form.quality !== "balanced" ? { quality: form.quality } : {}),
     ...(form.brand_id ? { brand_id: form.brand_id } : {}),
     ...(form.cut !== "exact" ? { cut: form.cut } : {}),
-    ...(form.segments?.trim() ? { segments: segmentsOf(form.segments) } : stretchOf(form)),
+    ...(form.segments?.trim() ? { segments: segmentsOf(form.segments) } : timeRangeOf(form)),
   };
   return Object.keys(edit).length ? edit : undefined;
 }
@@ -94,7 +94,7 @@ function partSecondsOf(text) {
 }
 
 /** @param {Record<string, any>} form */
-function stretchOf({ start, end }) {
+function timeRangeOf({ start, end }) {
   return { ...(start ? { start_s: timeOf("start_s", start) } : {}), ...(end ? { end_s: timeOf("end_s", end) } : {}) };
 }
 
