@@ -37,6 +37,10 @@ RIDDLES = (
     r"[Ww]ork(s|ed)? off the\b|as many [a-z ]+ as (it|they|one) may\b",  # carry out, maximum
     r"[Dd]oubled (task|clip)|\bno doubles\b|\w_anew\b",  # duplicate, distinct, restart
     r"def test_\w*_(behind|goes_on)_",  # after, continues
+    r"def test_\w*_(beside|judged|heard|forgotten|stretch(es)?|whom)(_|\()",  # during, checked, …
+    r"[Yy]ardstick|\bconductor\b|\b[Cc]ensus\b|\b[Ss]tudio\b",  # reference encode, runner, …
+    r"\bso many [a-z]+\b[^.]*\"\"\"|\bbecame of\b|\bwithout a word\b",  # this many, outcome, error
+    r"def (let_|forget_|give_one_of)|_beside\(|queue/(reviving|closing)",  # expire_, delete_, …
 )
 # Names of modules, classes, functions, parameters, variables that do not say what they are.
 VAGUE = re.compile(

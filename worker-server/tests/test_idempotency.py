@@ -61,9 +61,7 @@ def test_repeated_request_is_answered_whatever_has_changed_since(
         assert problem(reused) == (422, "idempotency_key_reused")
 
 
-def test_a_key_is_forgotten_after_a_day(
-    client: FlaskClient, auth: Auth, database: Database
-) -> None:
+def test_key_expires_after_a_day(client: FlaskClient, auth: Auth, database: Database) -> None:
     key = {"Idempotency-Key": "once"}
     first = post(client, auth(), **key).get_json()["task_id"]
     database.execute("UPDATE tasks SET created_at = created_at - interval '25 hours'")

@@ -26,7 +26,7 @@ Sample = Callable[..., str]
 LIMITS = RetryLimits(3)
 
 
-def let_be_due() -> None:
+def make_tasks_due() -> None:
     db.session.execute(text("UPDATE tasks SET run_after = now()"))
     db.session.commit()
 
@@ -49,7 +49,7 @@ def test_lost_source_is_fetched_again_and_good_clips_stay(
     assert [part.status for part in parts_of(task_id)] == ["done", "waiting"]
     assert not render_next(settings, runtime)
     assert not fetch_next(settings, runtime)  # after a pause
-    let_be_due()
+    make_tasks_due()
     assert fetch_next(settings, runtime)
     assert render_next(settings, runtime)
     assert task_of(task_id).status == "done"

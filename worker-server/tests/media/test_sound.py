@@ -62,7 +62,7 @@ def test_clicks_stay_where_they_are(engine: str, name: str, make: Make, render_a
 
 @ENGINES
 @pytest.mark.parametrize(("name", "rate"), [("s.mkv", "1/5"), ("s.ts", "1"), ("s.flv", "1")])
-def test_sound_that_is_stored_before_its_pictures_is_heard(
+def test_sound_stored_before_its_pictures_is_kept(
     engine: str, name: str, rate: str, make: Make, render_all: Render
 ) -> None:
     # x264 looks 40 frames ahead, and the muxer waits 10 s for a picture.

@@ -38,9 +38,9 @@ _STRAYS_EVERY_S = 3600
 # Long enough for a task's folder to be made just before or after its row.
 _STRAY_AGE_S = 600
 _BATCH_SIZE = 1000
-# One statement deletes all rows of so many tasks, a thousand or more each for videos of hours, and
+# One statement deletes all rows of this many tasks, a thousand or more each for long videos, and
 # PostgreSQL ends it after 10 s.
-_EXPIRED_AT_ONCE = 50
+_EXPIRED_BATCH_SIZE = 50
 # A share that hangs must not hold up the round, which reclaims leases too.
 _SHARE_WAIT_S = 0.5
 
@@ -167,8 +167,8 @@ def _request_strays(folders: list[tuple[uuid.UUID, float]], recently: float) -> 
 def delete_expired_tasks(settings: Settings) -> None:
     """Delete tasks that are older than RETENTION_DAYS; `remove_files` then removes their files."""
     retention.apply_setting(settings.retention_days)
-    forget = partial(retention.delete_expired, _EXPIRED_AT_ONCE)
-    while task_ids := delete_with_payloads(forget):
+    delete = partial(retention.delete_expired, _EXPIRED_BATCH_SIZE)
+    while task_ids := delete_with_payloads(delete):
         _log.info("tasks expired", extra={"count": len(task_ids)})
 
 
