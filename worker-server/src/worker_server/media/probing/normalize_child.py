@@ -29,7 +29,8 @@ from worker_server.media.probing.display_order import lacks_display_times
 from worker_server.media.probing.intermediate import add_sound, add_video, open_target
 from worker_server.media.probing.normalize_sound import SoundWriter, packet_tag
 from worker_server.media.probing.normalize_video import VideoWriter
-from worker_server.media.probing.packet_scan import head_of, new_extradata
+from worker_server.media.probing.packet_scan import head_of
+from worker_server.media.probing.sound_scan import new_extradata
 from worker_server.media.probing.stream_headers import header_reader, headers_of_extradata
 from worker_server.media.probing.timelines import CorrectedTimes, correct_times
 from worker_server.media.process.frame_progress import report_frame

@@ -18,7 +18,8 @@ from worker_server.media.probing.h264_fields import FieldPairs, frame_coding
 from worker_server.media.probing.hidden_frames import HIDING_CODECS, shows_nothing
 from worker_server.media.probing.key_frames import KeyFrames
 from worker_server.media.probing.random_access import RandomAccess
-from worker_server.media.probing.sound_headers import HEAD_BYTES, sound_header_reader
+from worker_server.media.probing.sound_headers import sound_header_reader
+from worker_server.media.probing.sound_scan import SoundSeen, new_extradata
 from worker_server.media.probing.stream_headers import (
     header_reader,
     headers_of_extradata,
@@ -66,13 +67,6 @@ def max_reorder(ticks: Sequence[int | None], tick_s: Fraction) -> int:
     return max(int(_MAX_REORDER_S / tick_s), _MAX_REORDER * typical_step(ticks))
 
 
-def new_extradata(packet: "av.Packet[Any]") -> bytes:
-    """Return the codec's extradata that apply from this packet on; empty where none are new."""
-    if not packet.has_sidedata("new_extradata"):
-        return b""
-    return bytes(packet.get_sidedata("new_extradata"))
-
-
 def _link_extradata(packet: "av.Packet[Any]", stream: VideoStream) -> bytes:
     """Return the extradata of a packet of a chained Ogg's later link; empty in the first."""
     is_later = packet.stream is not stream
@@ -91,44 +85,6 @@ def has_several_pictures(packet: "av.Packet[Any]") -> bool:
     an empty packet follows: time stamps of packets are then not those of pictures.
     """
     return bytes(packet).count(_MPEG4_PICTURE) > 1
-
-
-@dataclass
-class SoundSeen:
-    """The facts of one sound stream, by its packets; times in ticks."""
-
-    read_header: Callable[[bytes], tuple[int, ...] | None] | None
-    tick_s: Fraction
-    max_gap: int
-    has_dts: bool
-    packets: int = 0
-    last: int | None = None
-    end: int = 0
-    longest: int = 0  # packet
-    header: tuple[int, ...] | None = None
-    irregular: str = ""
-    lead_s: Fraction = Fraction(0)  # the longest sound past a key frame that is stored before it
-
-    @property
-    def end_s(self) -> Fraction:
-        return self.end * self.tick_s
-
-    def add(self, packet: "av.Packet[Any]", stamp: int) -> None:
-        self.packets += 1
-        order = packet.dts if self.has_dts else stamp
-        order = stamp if order is None else order
-        if self.last is not None and not 0 <= order - self.last <= self.max_gap:
-            self.irregular = self.irregular or "the sound's stamps are discontinuous"
-        if new_extradata(packet):
-            self.irregular = self.irregular or "the sound's format changes"
-        self.last = order
-        end = stamp + (packet.duration or 0)
-        self.end, self.longest = max(end, self.end), max(packet.duration or 0, self.longest)
-        if self.read_header and packet.size >= HEAD_BYTES:
-            header = self.read_header(bytes(memoryview(packet)[:HEAD_BYTES]))
-            if header and self.header and header != self.header:
-                self.irregular = self.irregular or "the sound's format changes"
-            self.header = header or self.header
 
 
 @dataclass
@@ -219,6 +175,8 @@ class PacketScanner:
 
     def _compare_stamps(self) -> None:
         scan, tick_s = self.scan, self._video.time_base or Fraction(1)
+        for sound in scan.sounds.values() if scan.demuxer == "avi" else ():
+            sound.compare_stamps()
         # Sorting the stamps to find a frame's duration takes long, and few files need it.
         is_far = scan.max_reorder_ticks > int(_MAX_REORDER_S / tick_s)
         if is_far and scan.max_reorder_ticks > max_reorder(sorted(scan.ticks), tick_s):

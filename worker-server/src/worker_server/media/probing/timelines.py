@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import compress, pairwise
+from itertools import accumulate, compress, pairwise
 from pathlib import Path
 
 from worker_server.media.model.containers import open_source, packets_of
@@ -15,6 +15,7 @@ from worker_server.media.probing.packet_scan import (
 )
 from worker_server.media.probing.timestamps import (
     Timeline,
+    contradict_durations,
     discontinuities_before_sound,
     find_timeline,
     interpolated,
@@ -39,6 +40,8 @@ class Stamps:
     hidden: set[int] = field(default_factory=set)  # packets that an edit list hides
     is_cut: bool = False  # an edit list skips packets in the middle
     behind: list[int] = field(default_factory=list)  # how many video packets are stored before each
+    durations: list[int] = field(default_factory=list)
+    replaced: list[int | None] = field(default_factory=list)  # PTS as read, where others replace it
 
     def order_by_edits(self) -> None:
         """Order by presentation time if an edit list skips frames in the middle.
@@ -58,6 +61,23 @@ class Stamps:
         for number, (pts, order) in enumerate(zip(self.pts, self.order, strict=True)):
             if pts is not None and order is not None and abs(pts - order) > most:
                 self.pts[number] = None
+
+    def follow_durations(self) -> None:
+        """Let each packet follow the one before where the stamps contradict the durations."""
+        known = [time for time in self.pts if time is not None]
+        spanned = known[-1] - known[0] if known else 0
+        lasting = sum(self.durations) if min(self.durations[:-1], default=0) > 0 else 0
+        if known and contradict_durations(spanned, lasting, self.tick_s):
+            self.replaced = self.pts
+            self.pts = [*accumulate(self.durations[:-1], initial=known[0])]
+            self.order = [*self.pts]
+
+    def as_read(self, shifts: list[int | None]) -> list[int | None]:
+        """Return what to add to the PTS as read, of `shifts` of `pts`."""
+        return [
+            None if read is None or pts is None or shift is None else pts + shift - read
+            for read, pts, shift in zip(self.replaced, self.pts, shifts, strict=True)
+        ]
 
     def drop_repeated(self) -> None:
         """Discard a stamp that the next packet repeats, where only some packets have stamps.
@@ -107,6 +127,8 @@ def correct_times(
     ]
     end_s = max(ends, default=0) * sound.tick_s
     picture_count = len(video.pts) - len(video.hidden)
+    if sound.replaced:
+        sound_shifts = sound.as_read(sound_shifts)
     return CorrectedTimes(video_shifts, sound_shifts, picture_count, sorted(ticks), end_s)
 
 
@@ -166,6 +188,9 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
             dts = packet.dts if demuxer in DEMUXERS_WITH_DTS else None
             of.pts.append(pts)
             of.order.append(pts if dts is None else dts)
+            of.durations.append(packet.duration or 0)
+    if demuxer == "avi" and sound_index in stamps:
+        stamps[sound_index].follow_durations()
     for of in stamps.values():
         of.drop_contradicting()
         of.order_by_edits()

@@ -155,6 +155,15 @@ def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) 
     return abs(off) < abs(off - gap)
 
 
+def contradict_durations(spanned: int, lasting: int, tick_s: Fraction) -> bool:
+    """Return whether stamps span twice or half of what the packets last, both in ticks.
+
+    False where `lasting` is 0: not all durations are known.
+    """
+    margin = int(1 / tick_s)
+    return lasting > 0 and not lasting / 2 - margin < spanned < lasting * 2 + margin
+
+
 def match_sound(
     sound: Timeline,
     sound_tick_s: Fraction,
