@@ -14,7 +14,7 @@ from idrl_testing.database import Database
 from worker_server.jobs.uploads import remove_unneeded_uploads
 from worker_server.queue import callbacks
 from worker_server.queue.callbacks import add_for_tasks
-from worker_server.queue.session import ScopedSession
+from worker_server.queue.sql_common import ScopedSession
 from worker_server.settings import Settings
 
 Auth = Callable[..., dict[str, str]]
