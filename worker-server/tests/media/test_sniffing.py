@@ -139,3 +139,10 @@ def test_text_is_sniffed_in_linear_time(content: bytes, tmp_path: Path) -> None:
 def test_videos_of_other_formats_are_named_as_such(name: str, options: str, make: Make) -> None:
     path = make(f"-f lavfi -i testsrc2=s=320x180:r=25:d=1 {options}", name)
     assert refused(path) == "source_format_unsupported"
+
+
+@pytest.mark.parametrize("start", [b"DHAV\xfd\0\1\0", b"DAHUA\0\0\0"])
+def test_a_recording_of_surveillance_is_named_as_such(start: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "camera.dav"
+    path.write_bytes(start + bytes(4096))
+    assert refused(path) == "source_format_unsupported"

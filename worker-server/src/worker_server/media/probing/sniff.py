@@ -56,6 +56,8 @@ _KNOWN_STARTS = {
     b"NSVs": "NSV",
     b"\x00\x00\x00\x00\x01\xbc": "GXF",
     b"\x8aMNG": "MNG",
+    b"DHAV": "DAV",  # of Dahua's surveillance recorders
+    b"DAHUA": "DAV",
     b"\x12\x00\x0a": "an AV1 stream without a container",
 }
 _PLAYLIST = "a playlist, which only lists videos"
