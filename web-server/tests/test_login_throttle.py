@@ -214,7 +214,7 @@ def test_parallel_log_ins_of_the_owner_are_not_refused(proxied_auth: AuthActions
 def test_known_addresses_stay_known_under_a_new_email(
     proxied_auth: AuthActions, database: Database
 ) -> None:
-    """Also one from which somebody has tried that email before; unknown ones stay unknown."""
+    """Also one with a failed log-in to that email; other addresses stay unknown."""
     home, work, new = "198.51.100.7", "198.51.100.8", "ada@example.org"
     for address in (home, work):
         answer = login(proxied_auth, address, proxied_auth.password)
