@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mp4_testing import with_aperture
 
-from worker_server.media import probe
+from worker_server.media import Aspect, plan_parts, probe
 
 Make = Callable[..., Path]
 
@@ -69,3 +69,41 @@ def test_impossible_apertures_hide_nothing(
     (clip,) = render_all(with_aperture(whole, aperture, tmp_path / "odd.mp4"))
     source = clip.edit.source
     assert (source.width, source.height, clip.facts.frames) == (360, 200, 55)
+
+
+HEVC = "-c:v libx265 -preset ultrafast -x265-params log-level=none:crf=10"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        f"{X264} -bsf:v h264_metadata=crop_left=20:crop_right=20:crop_top=10:crop_bottom=10",
+        f"{HEVC} -bsf:v hevc_metadata=crop_left=20:crop_right=20:crop_top=10:crop_bottom=10",
+        f"{X264} -pix_fmt yuv444p -bsf:v h264_metadata=crop_left=21:crop_top=11",
+    ],
+    ids=["h264", "hevc", "h264 in 4:4:4"],
+)
+@pytest.mark.parametrize(
+    ("engine", "is_decoded_first"), [("ffmpeg", False), ("moviepy", False), ("ffmpeg", True)]
+)
+def test_only_what_the_coded_pictures_show(
+    is_decoded_first: bool,
+    engine: str,
+    options: str,
+    make: Make,
+    prepared: Callable[[Path], Any],
+    render: Callable[..., Any],
+) -> None:
+    """Edges of any width, as tools write them who crop without encoding again."""
+    bars = "color=red:s=360x200:r=25:d=0.4,drawbox=180:10:160:180:blue:fill"
+    path = make(f"-f lavfi -i {bars} -pix_fmt yuv420p {options}", "s.mp4")
+    if is_decoded_first:
+        path = make(f"-i {path} -c copy -bsf:v setts=ts=TS+gt(N\\,4)*9000000", "jump.ts")
+    source, ready = prepared(path)
+    [part] = plan_parts(source)
+    clip = render(source, ready, part, engine=engine, aspect=Aspect.SOURCE, logo_s=0)
+    with av.open(str(clip.path)) as container:
+        frame = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][6]
+    is_blue = frame[90, :, 2].astype(int) - frame[90, :, 0] > 100
+    assert np.argmax(is_blue) == pytest.approx(160, abs=2)
+    assert frame.shape[:2] == (188, 338 if "444" in options else 328)

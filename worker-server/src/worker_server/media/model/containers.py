@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av import AudioStream
+from av import AudioStream, VideoStream
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
 
 from worker_server.media.model.codecs import CODEC_WHITELIST, DECODERS, MAX_PIXELS
 from worker_server.media.model.edit import SEEK_MARGIN_S
@@ -43,7 +45,18 @@ def _opened(file: str | io.RawIOBase, demuxer: str) -> InputContainer:
                 "codec_whitelist": CODEC_WHITELIST,
                 "max_pixels": str(MAX_PIXELS),
             }
+        if isinstance(stream, VideoStream) and may_decode(stream):
+            crop_exactly(stream.codec_context)
     return container
+
+
+def crop_exactly(context: VideoCodecContext) -> None:
+    """Let the decoder crop any number of columns at the left, as the command ffmpeg does.
+
+    By default libavcodec crops there by whole blocks of memory alignment only, so that pictures
+    stay wider than their headers say.
+    """
+    context.flags |= Flags.unaligned
 
 
 def _readable(path: Path, demuxer: str) -> str | io.RawIOBase:

@@ -12,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from worker_server.media.model.codecs import CODEC_WHITELIST, MAX_PIXELS
 from worker_server.media.model.colour import is_hdr_transfer
+from worker_server.media.model.containers import crop_exactly
 from worker_server.media.model.geometry import Box
 from worker_server.media.model.side_data import side_data_of
 from worker_server.media.model.source import ProbeLimits
@@ -111,6 +112,7 @@ def _decode_alone(
     if extradata:
         context.extradata = extradata
     context.thread_count = 1
+    crop_exactly(context)
     try:
         frames = [*context.decode(av.Packet(data)), *context.decode(None)]
     except av.error.FFmpegError:
