@@ -48,7 +48,7 @@ REORDER_TOLERANCE_S = 1
 # No camera is faster than this; time stamps that are closer were made up by a muxer.
 MIN_STEP_S = Fraction(1, 2000)
 # Limits for PTS minus DTS, in seconds and in frame durations; the larger one applies.
-_MAX_REORDER_S, _MAX_REORDER = 10, 17
+_MAX_REORDER_S, MAX_REORDER = 10, 17
 _MPEG4_PICTURE = b"\0\0\1\xb6"  # vop_start_code (ISO/IEC 14496-2, 6.2.5)
 # In these a damaged packet is a gap in a recording; in others it means a damaged or cut-off file.
 LOSSY_DEMUXERS = {"mpegts", "mpeg", "ogg", "asf"}
@@ -64,7 +64,7 @@ def max_gap_s(demuxer: str) -> int:
 
 def max_reorder(ticks: Sequence[int | None], tick_s: Fraction) -> int:
     """Return the largest PTS minus DTS that is believed, in ticks, for stamps in this order."""
-    return max(int(_MAX_REORDER_S / tick_s), _MAX_REORDER * typical_step(ticks))
+    return max(int(_MAX_REORDER_S / tick_s), MAX_REORDER * typical_step(ticks))
 
 
 def _link_extradata(packet: "av.Packet[Any]", stream: VideoStream) -> bytes:
@@ -228,6 +228,8 @@ class PacketScanner:
             scan.note(self._random_access.fault(packet))
         self._check_description(packet)
         self._check_shape(packet)
+        if packet.has_sidedata("palette"):  # demuxers give it once: not again after seeking
+            scan.note("the palette is stored beside the pictures")
         if self._shows_nothing(packet):
             scan.hidden.append(scan.packets - 1)
         else:
@@ -279,7 +281,7 @@ class PacketScanner:
         """
         is_slow = (packet.duration or 0) * packet.time_base >= REORDER_TOLERANCE_S
         is_made_up = self.scan.demuxer not in DEMUXERS_WITH_DTS
-        return _MAX_REORDER * (packet.duration or 0) if is_slow and is_made_up else 0
+        return MAX_REORDER * (packet.duration or 0) if is_slow and is_made_up else 0
 
     def _check_shape(self, packet: "av.Packet[Any]") -> None:
         """Note a key frame whose headers differ from the last ones, and packed B-frames."""
