@@ -1,6 +1,7 @@
 """Every frame of the source is in exactly one part, whatever the container and the engine."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,15 @@ def test_a_short_last_frame_is_shown(
     whole = numbered(50, "25", "whole.mp4", "-bf 0 -g 20")
     clips = render_all(make(f"-i {whole} -c copy {short}", name), engine=engine)
     assert joined_numbers(clips) == list(range(50))
+
+
+@pytest.mark.parametrize(("name", "rate"), [("s.ts", "1/12"), ("s.mkv", "1/90")])
+def test_slow_pictures_stay_beside_their_sound(
+    name: str, rate: str, numbered: Callable[..., Path], prepared: Callable[[Path], Any]
+) -> None:
+    """Slides of a lecture, with reordered pictures, where remuxing is not enough."""
+    encode = "-c:v libx264 -preset medium -bf 3 -x264-params b-adapt=0"
+    source, path = prepared(numbered(8, rate, name, encode))
+    step = Fraction(rate).denominator
+    assert source.frame_count == 8 * step
+    assert read_numbers(path) == [number for number in range(8) for _ in range(step)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from worker_server.media.model.containers import open_source, packets_of
 from worker_server.media.probing.packet_scan import (
     DEMUXERS_WITH_DTS,
+    MAX_REORDER,
     MIN_STEP_S,
     REORDER_TOLERANCE_S,
     max_gap_s,
@@ -200,12 +201,12 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
 
 def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Timeline]:
     max_gap = max_gap_s(demuxer)
-    reordered = demuxer not in DEMUXERS_WITH_DTS and _is_reordered(video.order)
-    tolerance_s = REORDER_TOLERANCE_S if reordered or video.is_cut else 0
+    # Of slow recordings neighbouring pictures are further apart than elsewhere a gap is.
+    step = typical_step(video.order, _min_step(video))
     video_line = find_timeline(
         video.order,
-        tolerance=int(tolerance_s / video.tick_s),
-        max_gap=int(max_gap / video.tick_s),
+        tolerance=_may_go_back(demuxer, video, step),
+        max_gap=max(int(max_gap / video.tick_s), 2 * step),
         min_step=_min_step(video),
     )
     if not sound.pts:
@@ -226,6 +227,14 @@ def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Ti
     return video_line, match_sound(
         sound_line, sound.tick_s, video_line, video.tick_s, sound.behind, passed
     )
+
+
+def _may_go_back(demuxer: str, video: Stamps, step: int) -> int:
+    """Return by how many ticks the picture's stamps may go back, where they are not DTS."""
+    reordered = demuxer not in DEMUXERS_WITH_DTS and _is_reordered(video.order)
+    if not reordered and not video.is_cut:
+        return 0
+    return max(int(REORDER_TOLERANCE_S / video.tick_s), MAX_REORDER * step if reordered else 0)
 
 
 def _min_step(video: Stamps) -> int:
