@@ -74,14 +74,14 @@ function setAttribute(element, name, value) {
   else element?.removeAttribute(name);
 }
 
-/** Return `attempt`, which runs an action, and its error. While one runs, another (a double click) does nothing. */
+/** Return `attempt`, which runs an action, and its error. While one runs, another (a double click) does nothing.
+ * `inTurn` runs an action after those that run: one that was confirmed, so no double click. */
 export function useAttempt() {
   const error = useSignal(/** @type {ApiError | null} */ (null));
   const isBusy = useSignal(false);
-  const attempt = async (/** @type {() => Promise<any>} */ act) => {
-    if (isBusy.value) return;
+  const last = useRef(/** @type {Promise<void>} */ (Promise.resolve()));
+  const run = async (/** @type {() => Promise<any>} */ act) => {
     isBusy.value = true;
-    error.value = null;
     try {
       await act();
     } catch (failure) {
@@ -91,7 +91,15 @@ export function useAttempt() {
       isBusy.value = false;
     }
   };
-  return { error, isBusy, attempt };
+  const inTurn = (/** @type {() => Promise<any>} */ act) => {
+    if (!isBusy.value) error.value = null;
+    last.current = isBusy.value ? last.current.catch(() => {}).then(() => run(act)) : run(act);
+    return last.current;
+  };
+  const attempt = async (/** @type {() => Promise<any>} */ act) => {
+    if (!isBusy.value) await inTurn(act);
+  };
+  return { error, isBusy, attempt, inTurn };
 }
 
 /** Radio buttons, shown as buttons with text and an optional picture. @param {any} props */

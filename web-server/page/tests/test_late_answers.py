@@ -1,7 +1,9 @@
 """Answers that come late or in another order than the calls, and what the reader did meanwhile."""
 
+import re
 import time
 
+import pytest
 from conftest import PASSWORD, NewVisitor, Visitor
 from playwright.sync_api import Route, expect
 
@@ -155,3 +157,77 @@ def test_late_list_of_brands_brings_none_back(visitor: Visitor) -> None:
 def _delete_brand(visitor: Visitor, name: str) -> None:
     visitor.page.get_by_role("button", name=f"Delete the brand {name}").click()
     visitor.page.locator("dialog .primary").click()
+
+
+def _hold_first(visitor: Visitor, address: str, method: str) -> list[Route]:
+    """Hold the first call of an address and method, and let all others pass."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == method and not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    visitor.page.route(address, hold)
+    return held
+
+
+def _post(visitor: Visitor, path: str, body: dict[str, str]) -> None:
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    url = f"{visitor.base_url}/{path}"
+    answer = visitor.context.request.post(url, data=body, headers=headers)
+    assert answer.ok, answer.text()
+
+
+def test_key_is_revoked_while_another_is_being_revoked(visitor: Visitor) -> None:
+    page = visitor.page
+    for name in ("one", "two"):
+        _post(visitor, "me/keys", {"name": name})
+    visitor.open("account")
+    held = _hold_first(visitor, "**/me/keys/*", "DELETE")
+    for name in ("one", "two"):
+        page.get_by_role("button", name=f"Revoke {name}").click()
+        page.locator("dialog .primary").click()
+        visitor.wait_until(lambda: held, "the call")
+    held[0].continue_()
+    expect(page.get_by_role("button", name=re.compile("^Revoke (one|two)"))).to_have_count(0)
+    assert visitor.context.request.get(f"{visitor.base_url}/me/keys").json() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "button", "text"),
+    [
+        ("me/keys", "#key-name", "Make a key", "key {}"),
+        ("webhooks", "#hook-url", "Add the webhook", "http://127.0.0.1:9/{}"),
+    ],
+)
+def test_next_one_is_made_before_the_list_has_come(
+    visitor: Visitor, path: str, field: str, button: str, text: str
+) -> None:
+    page = visitor.page
+    visitor.open("account")
+    page.locator(".usage").wait_for()
+    page.route(f"**/{path}", lambda r: r.continue_() if r.request.method == "POST" else None)
+    for number in (1, 2):
+        page.fill(field, text.format(number))
+        page.get_by_role("button", name=button).click()
+        page.wait_for_selector("dialog .code")
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog")).to_have_count(0)
+    assert len(visitor.context.request.get(f"{visitor.base_url}/{path}").json()) == 2
+
+
+def test_webhook_is_deleted_while_it_is_being_tested(visitor: Visitor) -> None:
+    page = visitor.page
+    url = "http://127.0.0.1:9/hook"
+    _post(visitor, "webhooks", {"url": url})
+    visitor.open("account")
+    held = _hold_first(visitor, "**/test", "POST")
+    page.get_by_role("button", name=f"Test: {url}").click()
+    visitor.wait_until(lambda: held, "the call")
+    page.get_by_role("button", name=f"Delete the webhook {url}").click()
+    page.locator("dialog .primary").click()
+    held[0].continue_()
+    page.get_by_role("button", name=f"Delete the webhook {url}").wait_for(state="detached")
+    assert visitor.context.request.get(f"{visitor.base_url}/webhooks").json() == []

@@ -66,17 +66,17 @@ function Keys() {
   const keys = poller.state.value;
   const load = () => poller.refresh();
   const made = useSignal(/** @type {any} */ (null));
-  const { error, attempt } = useAttempt();
+  const { error, attempt, inTurn } = useAttempt();
   const onSubmit = (/** @type {any} */ event) => {
     event.preventDefault();
     const form = event.target;
     attempt(async () => {
       made.value = (await call("POST", "/me/keys", { name: new FormData(form).get("name") })).data;
       form.reset();
-      await load();
+      load(); // not awaited: the next key may be made meanwhile
     });
   };
-  const revoke = (/** @type {any} */ key) => attempt(async () => {
+  const revoke = (/** @type {any} */ key) => inTurn(async () => {
     await call("DELETE", `/me/keys/${key.key_id}`);
     await load();
     announce(t("keys.revoked"));

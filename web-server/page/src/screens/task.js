@@ -97,23 +97,25 @@ function TaskError({ task }) {
 function Actions({ task, refresh }) {
   const isConfirming = useSignal(false);
   const link = useSignal(/** @type {any} */ (null));
-  const { error, attempt } = useAttempt();
+  const { error, attempt, inTurn } = useAttempt();
   const isLive = LIVE.includes(task.status);
   const kind = isLive ? "abort" : "delete"; // also of a dialog that was open when the task ended
   const isGone = useRef(false);
-  const change = async (/** @type {() => Promise<any>} */ act) => {
-    await attempt(act);
+  const change = async (/** @type {() => Promise<any>} */ act, run = attempt) => {
+    await run(act);
     if (!isGone.current) refresh(); // not after a deletion: it would give 404
   };
   const share = () => change(async () => (link.value = (await call("POST", `${task.link}/links`, {})).data));
-  const remove = () => change(async () => {
+  const remove = () => {
     isConfirming.value = false;
-    await call("DELETE", task.link);
-    announce(t(isLive ? "task.aborted" : "task.deleted"));
-    isGone.current = !isLive;
-    forgetAnswers("/tasks");
-    if (isGone.current) goTo("tasks");
-  });
+    return change(async () => {
+      await call("DELETE", task.link);
+      announce(t(isLive ? "task.aborted" : "task.deleted"));
+      isGone.current = !isLive;
+      forgetAnswers("/tasks");
+      if (isGone.current) goTo("tasks");
+    }, inTurn);
+  };
   return html`
     <div class="actions">
       ${task.parts_done > 0 && html`<a class="button primary" href=${`${task.link}/clips.zip`} download>${t("task.zip")}</a>

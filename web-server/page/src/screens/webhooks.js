@@ -30,7 +30,7 @@ export function Webhooks() {
     <ul class="plain stacked">
       ${(webhooks || []).map((/** @type {any} */ webhook) => html`<${Webhook} key=${webhook.webhook_id} webhook=${webhook} onDelete=${load} />`)}
     </ul>
-    <${NewWebhook} onMade=${(/** @type {any} */ webhook) => { made.value = webhook; return load(); }} />
+    <${NewWebhook} onMade=${(/** @type {any} */ webhook) => { made.value = webhook; load(); }} />
     ${made.value && html`<${Dialog} title=${t("hooks.secret")} onClose=${() => (made.value = null)}>
       <p>${t("hooks.once")}</p>
       <${Copy} text=${made.value.secret} label=${t("hooks.secret")} />
@@ -38,7 +38,7 @@ export function Webhooks() {
   </section>`;
 }
 
-/** @param {{onMade: (webhook: any) => Promise<any>}} props */
+/** @param {{onMade: (webhook: any) => void}} props */
 function NewWebhook({ onMade }) {
   const { error, attempt } = useAttempt();
   const onSubmit = (/** @type {any} */ event) => {
@@ -48,7 +48,7 @@ function NewWebhook({ onMade }) {
     attempt(async () => {
       const { data } = await call("POST", "/webhooks", { url: values.get("url"), events: values.getAll("events") });
       form.reset();
-      await onMade(data);
+      onMade(data);
     });
   };
   const wrong = error.value?.errors[0];
@@ -70,7 +70,7 @@ function NewWebhook({ onMade }) {
 /** @param {{webhook: any, onDelete: () => Promise<any>}} props */
 function Webhook({ webhook, onDelete }) {
   const deliveries = useSignal(/** @type {any[] | null} */ (null));
-  const { error, attempt } = useAttempt();
+  const { error, attempt, inTurn } = useAttempt();
   const listing = useAttempt();
   const later = useRef(0);
   const isGone = useRef(false);
@@ -95,7 +95,7 @@ function Webhook({ webhook, onDelete }) {
       <span class="actions">
         <button class="quiet" disabled=${!!webhook.disabled_at} onClick=${() => send(`${webhook.link}/test`)} aria-label=${t("hooks.test_one", { url: webhook.url })}>${t("hooks.test")}</button>
         <${ConfirmButton} kind="hooks.delete" name=${webhook.url} label=${t("action.delete")}
-          onSure=${() => attempt(async () => { await call("DELETE", webhook.link); await onDelete(); })} />
+          onSure=${() => inTurn(async () => { await call("DELETE", webhook.link); await onDelete(); })} />
       </span>
     </div>
     ${webhook.disabled_at && html`<p class="waiting">${t("hooks.disabled", { at: date(webhook.disabled_at) })}</p>`}
