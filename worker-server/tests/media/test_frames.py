@@ -206,7 +206,7 @@ def test_a_short_last_frame_is_shown(
 
 
 @pytest.mark.parametrize(("name", "rate"), [("s.ts", "1/12"), ("s.mkv", "1/90")])
-def test_slow_pictures_stay_beside_their_sound(
+def test_slow_pictures_stay_in_sync_with_their_sound(
     name: str, rate: str, numbered: Callable[..., Path], prepared: Callable[[Path], Any]
 ) -> None:
     """Slides of a lecture, with reordered pictures, where remuxing is not enough."""
