@@ -24,7 +24,7 @@ from idrl_local.config import UNREACHED_LIMITS
 from idrl_testing import site as web_site
 from idrl_testing.api_client import PatientApiClient
 
-RunEndToEnd = Callable[[str], None]
+RunEndToEnd = Callable[..., None]
 
 
 def one_machine_variables(engine: Engine, port: int) -> dict[str, str]:
@@ -128,10 +128,11 @@ def person(machines: Machines) -> PatientApiClient:
 
 @pytest.fixture
 def end_to_end(engine: Engine, folder: Path) -> RunEndToEnd:
-    """Runs the black-box tests against an address."""
+    """Runs the black-box tests, or the files named, against an address."""
 
-    def run(base_url: str) -> None:
-        command = [sys.executable, "-m", "pytest", "e2e", "-p", "no:cacheprovider", "--quiet"]
+    def run(base_url: str, *names: str) -> None:
+        paths = [f"e2e/{name}.py" for name in names] or ["e2e"]
+        command = [sys.executable, "-m", "pytest", *paths, "-p", "no:cacheprovider", "--quiet"]
         environment = {
             **os.environ,
             "BASE_URL": base_url,
