@@ -62,6 +62,40 @@ def test_nothing_is_deleted_without_its_name(tmp_path: Path) -> None:
     assert "not_confirmed: nothing was deleted" in output
 
 
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("203.0.113.7", '"203.0.113.7"'),
+        ("1.5", "1.5"),
+        ("007", "007"),
+        ("5.", '"5."'),
+        ('a"b', '"a\\"b"'),
+        ("a\\b", '"a\\\\b"'),
+        ("${x}%{y}", '"$${x}%%{y}"'),
+        ("ñandú $5", '"ñandú $5"'),
+        ("true", "true"),
+        ('["a"]', '["a"]'),
+    ],
+)
+def test_a_setting_is_written_in_terraforms_language(
+    tmp_path: Path, value: str, written: str
+) -> None:
+    path = pretended(tmp_path)
+    (tmp_path / "gcloud").unlink()
+    (tmp_path / "gcloud").write_text(
+        "#!/bin/sh\n"
+        'case "$*" in\n'
+        '"storage buckets list"*) echo a-project-of-tests-idrl-state ;;\n'
+        '"storage ls"*) echo matched no objects >&2; exit 1 ;;\n'
+        f'"storage cp -"*) cat >{tmp_path}/kept ;;\n'
+        "esac\n"
+    )
+    (tmp_path / "gcloud").chmod(0o755)
+    code, output = run("settings", "a-project-of-tests", f"domain={value}", path=path)
+    assert code == 0, output
+    assert (tmp_path / "kept").read_text().strip() == f"domain = {written}"
+
+
 @pytest.mark.parametrize("script", [*SCRIPTS, "lib.sh"])
 def test_bash_of_macos_can_run_it(script: str) -> None:
     """Under `set -u` bash 3.2 takes an empty array for an unset one."""
