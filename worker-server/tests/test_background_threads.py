@@ -2,7 +2,6 @@
 
 import errno
 import threading
-import time
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -13,6 +12,7 @@ from flask import Flask
 from kombu.exceptions import LimitExceeded
 from sqlalchemy import select, text
 
+from idrl_testing.waiting import wait_until
 from worker_server import sweeper
 from worker_server.api.served_bytes import ServedBytes
 from worker_server.db import db, transaction
@@ -33,13 +33,6 @@ ERRORS = [
     RuntimeError("can't start new thread"),
     psycopg2.InterfaceError("connection already closed"),
 ]
-
-
-def wait_until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 15
-    while not holds():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
 
 
 class Connections:

@@ -2,20 +2,18 @@
 
 import io
 import os
-import subprocess
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
+from brand_testing import CLEAR, RED, Brands, animation, files_on, image, noise, refused, video
 from flask.testing import FlaskClient
 from PIL import Image
 from sqlalchemy import text
-from werkzeug.test import TestResponse
 
 from worker_server import brand_drafts
 from worker_server.api import brand_forms
@@ -24,71 +22,9 @@ from worker_server.errors import WorkFailed
 from worker_server.jobs.brands import remove_unneeded_brands, task_brand
 from worker_server.queue import brands
 from worker_server.settings import Settings
-from worker_testing import URL, problem
+from worker_testing import URL
 
 Auth = Callable[..., dict[str, str]]
-RED, CLEAR = (220, 30, 30), (0, 0, 0, 0)
-
-
-def image(
-    kind: str = "PNG",
-    size: tuple[int, int] = (64, 36),
-    colour: tuple[int, ...] = RED,
-    **options: Any,  # noqa: ANN401
-) -> bytes:
-    target = io.BytesIO()
-    Image.new("RGBA" if len(colour) == 4 else "RGB", size, colour).save(target, kind, **options)
-    return target.getvalue()
-
-
-def animation(kind: str) -> bytes:
-    target = io.BytesIO()
-    frames = [Image.new("RGB", (16, 16), (shade, 0, 0)) for shade in (0, 100, 200)]
-    frames[0].save(target, kind, save_all=True, append_images=frames[1:], duration=40)
-    return target.getvalue()
-
-
-def noise(kind: str) -> bytes:
-    target = io.BytesIO()
-    pixels = np.random.default_rng(1).integers(0, 255, (90, 160, 3), np.uint8)
-    Image.fromarray(pixels).save(target, kind)
-    return target.getvalue()
-
-
-def video(tmp_path: Path, seconds: float, *options: str) -> bytes:
-    path = tmp_path / "video.mp4"
-    source = ["-f", "lavfi", "-i", f"testsrc2=s=160x90:r=10:d={seconds}"]
-    encoding = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", *options]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *source, *encoding, str(path)]
-    subprocess.run(command, check=True, timeout=60)
-    return path.read_bytes()
-
-
-class Brands:
-    """The calls of one account."""
-
-    def __init__(self, client: FlaskClient, headers: dict[str, str]) -> None:
-        self.client = client
-        self.headers = headers
-
-    def post(self, **fields: object) -> TestResponse:
-        data: dict[str, object] = {"name": "Race"}
-        for name, value in fields.items():
-            data[name] = (io.BytesIO(value), "any.name") if isinstance(value, bytes) else value
-        kind = "multipart/form-data"
-        return self.client.post("/brands", headers=self.headers, data=data, content_type=kind)
-
-    def new(self, **fields: object) -> str:
-        response = self.post(**fields)
-        assert response.status_code == 201, response.get_data(as_text=True)
-        return str(response.get_json()["brand_id"])
-
-    def get(self, path: str = "") -> TestResponse:
-        return self.client.get(f"/brands{path}", headers=self.headers)
-
-    def task(self, brand_id: object) -> TestResponse:
-        body = {"url": URL, "edit": {"brand_id": brand_id}}
-        return self.client.post("/tasks", headers=self.headers, json=body)
 
 
 @pytest.fixture
@@ -99,16 +35,6 @@ def calls(client: FlaskClient, auth: Auth) -> Brands:
 @pytest.fixture
 def others(client: FlaskClient, auth: Auth) -> Brands:
     return Brands(client, auth(2))
-
-
-def refused(response: TestResponse, status: int, code: str) -> dict[str, Any]:
-    assert problem(response) == (status, code)
-    body: dict[str, Any] = response.get_json()
-    return body
-
-
-def files_on(share: Path) -> set[str]:
-    return {path.name for path in share.glob("brands/*/*")}
 
 
 def test_brand_is_stored_whole_and_shown_to_its_owner_alone(
@@ -338,20 +264,6 @@ def test_brands_that_wait_too_long_are_503_with_retry_after(
     calls.new(before=image())
 
 
-def test_previews_and_brands_do_not_wait_for_each_other(
-    calls: Brands, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Encoding a video for a brand takes up to a minute, and the page shows previews meanwhile."""
-    monkeypatch.setattr(brand_drafts, "_WAIT_S", 0.1)
-    preview = f"/{calls.new(before=image())}/preview.jpg"
-    with brand_drafts.making_slot():
-        assert calls.get(preview).status_code == 200
-    with brand_drafts.drawing_slot():
-        refused(calls.get(preview), 503, "brands_busy")
-        calls.new(before=image())
-    assert calls.get(preview).status_code == 200
-
-
 def test_account_may_have_a_hundred_brands(
     calls: Brands, monkeypatch: pytest.MonkeyPatch, share: Path
 ) -> None:
@@ -379,36 +291,3 @@ def test_no_brand_is_made_while_the_share_is_away(calls: Brands, share: Path) ->
     (share / ".idrl-share").unlink()
     refused(calls.post(before=image()), 503, "storage_unavailable")
     assert calls.get().get_json() == []
-
-
-@pytest.mark.parametrize(("aspect", "size"), [("16:9", (360, 202)), ("9:16", (202, 360))])
-def test_preview_shows_before_content_and_after(
-    aspect: str, size: tuple[int, int], calls: Brands, others: Brands, tmp_path: Path
-) -> None:
-    mark = image(size=(20, 20), colour=(0, 200, 0, 255))
-    fields = {"watermark": mark, "watermark_place": "center", "background": "#204060"}
-    brand_id = calls.new(before=image(size=(64, 64)), after=video(tmp_path, 1), **fields)
-    path = f"/{brand_id}/preview.jpg?aspect={aspect}"
-    response = calls.get(path)
-    assert (response.status_code, response.mimetype) == (200, "image/jpeg")
-    shown = Image.open(io.BytesIO(response.data)).convert("RGB")
-    width, height = size
-    assert shown.size == (3 * width + 32, height + 16)
-
-    def near(x: float, y: float, colour: tuple[int, int, int]) -> bool:
-        pixel = np.array(shown.getpixel((round(x), round(y))))
-        return bool(np.abs(pixel - colour).max() < 25)
-
-    middle = 8 + height / 2
-    assert near(8 + width / 2, middle, RED)  # a square in the middle of the background
-    x, y = (8 + width / 2, 12) if height > width else (12, middle)
-    assert near(x, y, (0x20, 0x40, 0x60))
-    assert near(16 + 1.5 * width, middle, (0, 200, 0))
-    video_area = np.array(shown.crop((24 + 2 * width, 8, 24 + 3 * width, 8 + height)))
-    assert video_area.std() > 20  # testsrc2
-    again = calls.client.get(
-        f"/brands{path}", headers={**calls.headers, "If-None-Match": response.headers["ETag"]}
-    )
-    assert again.status_code == 304
-    refused(others.get(path), 404, "brand_not_found")
-    refused(calls.get(f"/{brand_id}/preview.jpg?aspect=2:1"), 400, "invalid_query")

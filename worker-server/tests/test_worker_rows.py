@@ -1,25 +1,16 @@
 """The rows of workers: a process may have the name of the one that was killed before it."""
 
-import time
-from collections.abc import Callable
-
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from idrl_testing.database import Database
+from idrl_testing.waiting import wait_until
 from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
 from worker_server.queue import workers
 
 # In a container every process of a worker has this pid, and each restart the same host name.
 NAME = "0f3a5c7e9b1d:1"
-
-
-def wait_until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 15
-    while not holds():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
 
 
 @pytest.fixture

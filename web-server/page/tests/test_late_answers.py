@@ -161,16 +161,16 @@ def _delete_brand(visitor: Visitor, name: str) -> None:
 
 def _hold_first(visitor: Visitor, address: str, method: str) -> list[Route]:
     """Hold the first call of an address and method, and let all others pass."""
-    held: list[Route] = []
+    waiting: list[Route] = []
 
     def hold(route: Route) -> None:
-        if route.request.method == method and not held:
-            held.append(route)
+        if route.request.method == method and not waiting:
+            waiting.append(route)
         else:
             route.continue_()
 
     visitor.page.route(address, hold)
-    return held
+    return waiting
 
 
 def _post(visitor: Visitor, path: str, body: dict[str, str]) -> None:
@@ -185,12 +185,12 @@ def test_key_is_revoked_while_another_is_being_revoked(visitor: Visitor) -> None
     for name in ("one", "two"):
         _post(visitor, "me/keys", {"name": name})
     visitor.open("account")
-    held = _hold_first(visitor, "**/me/keys/*", "DELETE")
+    waiting = _hold_first(visitor, "**/me/keys/*", "DELETE")
     for name in ("one", "two"):
         page.get_by_role("button", name=f"Revoke {name}").click()
         page.locator("dialog .primary").click()
-        visitor.wait_until(lambda: held, "the call")
-    held[0].continue_()
+        visitor.wait_until(lambda: waiting, "the call")
+    waiting[0].continue_()
     expect(page.get_by_role("button", name=re.compile("^Revoke (one|two)"))).to_have_count(0)
     assert visitor.context.request.get(f"{visitor.base_url}/me/keys").json() == []
 
@@ -223,11 +223,11 @@ def test_webhook_is_deleted_while_it_is_being_tested(visitor: Visitor) -> None:
     url = "http://127.0.0.1:9/hook"
     _post(visitor, "webhooks", {"url": url})
     visitor.open("account")
-    held = _hold_first(visitor, "**/test", "POST")
+    waiting = _hold_first(visitor, "**/test", "POST")
     page.get_by_role("button", name=f"Test: {url}").click()
-    visitor.wait_until(lambda: held, "the call")
+    visitor.wait_until(lambda: waiting, "the call")
     page.get_by_role("button", name=f"Delete the webhook {url}").click()
     page.locator("dialog .primary").click()
-    held[0].continue_()
+    waiting[0].continue_()
     page.get_by_role("button", name=f"Delete the webhook {url}").wait_for(state="detached")
     assert visitor.context.request.get(f"{visitor.base_url}/webhooks").json() == []
