@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from conftest import Installation, Saved
 
 
+# The tests may run with signals ignored, by nohup or as a background job of a shell.
+SIGNALS_RESET = ["env", "--default-signal=INT,TERM,HUP"]
+
+
 @pytest.mark.parametrize(
     ("prefix", "number"),
     [
-        ([], signal.SIGINT),
-        ([], signal.SIGTERM),
-        ([], signal.SIGHUP),
+        (SIGNALS_RESET, signal.SIGINT),
+        (SIGNALS_RESET, signal.SIGTERM),
+        (SIGNALS_RESET, signal.SIGHUP),
         (["nohup"], signal.SIGTERM),
     ],
 )
@@ -53,7 +57,7 @@ def test_an_interrupted_restore_leaves_nothing(
     ) as process:
         wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
         assert len(fresh.files()) == 3
-        if prefix:
+        if prefix == ["nohup"]:
             process.send_signal(signal.SIGHUP)
             time.sleep(1)
             assert process.poll() is None

@@ -32,7 +32,9 @@ def start(folder: Path, step: str) -> "subprocess.Popen[bytes]":
         (folder / name).symlink_to("/bin/false")
     (folder / "Makefile").write_text(MAKEFILE.format(step=step))
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(folder)}
-    return subprocess.Popen([folder / ".ci" / "run"], env=environment, stderr=subprocess.DEVNULL)
+    # The tests may run with signals ignored, by nohup or as a background job of a shell.
+    command = ["env", "--default-signal=INT,TERM,HUP", folder / ".ci" / "run"]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
 def made(folder: Path) -> list[str]:

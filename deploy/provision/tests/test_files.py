@@ -123,7 +123,7 @@ def test_bootstrap_refuses_an_unknown_role(
 
 def test_every_script_can_be_run() -> None:
     listed = subprocess.run(
-        ["git", "ls-files", "--fake_machine", "deploy/provision"],
+        ["git", "ls-files", "--stage", "deploy/provision"],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
