@@ -58,7 +58,10 @@ def test_an_interrupted_run_ends_at_once_with_all_that_it_started(
     wait_until(lambda: len(made(tmp_path)) == 2)
     started = psutil.Process(run.pid).children(recursive=True)
     run.send_signal(number)
-    assert run.wait(20) == 1
+    try:
+        assert run.wait(20) == 1
+    finally:
+        run.terminate()
     _, alive = psutil.wait_procs(started, 10)
     assert alive == []
     assert not list(tmp_path.glob("tmp.*"))
