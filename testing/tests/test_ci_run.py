@@ -33,7 +33,7 @@ def start(folder: Path, step: str) -> "subprocess.Popen[bytes]":
     (folder / "Makefile").write_text(MAKEFILE.format(step=step))
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(folder)}
     # The tests may run with signals ignored, by nohup or as a background job of a shell.
-    command = ["env", "--default-signal=INT,TERM,HUP", folder / ".ci" / "run"]
+    command = ["env", "--default-signal=INT,TERM,HUP", str(folder / ".ci" / "run")]
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
