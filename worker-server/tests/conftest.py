@@ -32,6 +32,7 @@ from worker_server.queue.parts import Clip
 from worker_server.settings import Settings
 
 pytest.register_assert_rewrite("worker_testing")
+from brand_testing import Brands  # noqa: E402
 from upload_testing import Uploads  # noqa: E402
 from webhook_receiver import Receiver, listening  # noqa: E402
 
@@ -227,6 +228,18 @@ def receiver() -> Iterator[Receiver]:
 def uploads(client: FlaskClient, auth: Callable[..., dict[str, str]]) -> Uploads:
     """The uploads of user 1."""
     return Uploads(client, auth())
+
+
+@pytest.fixture
+def brand_calls(client: FlaskClient, auth: Callable[..., dict[str, str]]) -> Brands:
+    """The calls of `/brands` of user 1."""
+    return Brands(client, auth())
+
+
+@pytest.fixture
+def other_brand_calls(client: FlaskClient, auth: Callable[..., dict[str, str]]) -> Brands:
+    """Those of user 2."""
+    return Brands(client, auth(2))
 
 
 @pytest.fixture

@@ -4,14 +4,12 @@ import io
 import os
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from brand_testing import CLEAR, RED, Brands, animation, files_on, image, noise, refused, video
-from flask.testing import FlaskClient
 from PIL import Image
 from sqlalchemy import text
 
@@ -24,23 +22,11 @@ from worker_server.queue import brands
 from worker_server.settings import Settings
 from worker_testing import URL
 
-Auth = Callable[..., dict[str, str]]
-
-
-@pytest.fixture
-def calls(client: FlaskClient, auth: Auth) -> Brands:
-    return Brands(client, auth())
-
-
-@pytest.fixture
-def others(client: FlaskClient, auth: Auth) -> Brands:
-    return Brands(client, auth(2))
-
 
 def test_brand_is_stored_whole_and_shown_to_its_owner_alone(
-    calls: Brands, others: Brands, share: Path
+    brand_calls: Brands, other_brand_calls: Brands, share: Path
 ) -> None:
-    response = calls.post(
+    response = brand_calls.post(
         before=image(size=(640, 360)),
         after=image("JPEG", (4000, 2000)),
         watermark=image("WEBP", (100, 50), CLEAR, lossless=True),
@@ -60,23 +46,31 @@ def test_brand_is_stored_whole_and_shown_to_its_owner_alone(
     assert len(files_on(share)) == 3
     stored = sum(path.stat().st_size for path in share.glob("brands/1/*"))
     assert brand["size_bytes"] == stored
-    assert calls.get().get_json() == [brand] == [calls.get(f"/{brand['brand_id']}").get_json()]
-    assert others.get().get_json() == []
-    refused(others.get(f"/{brand['brand_id']}"), 404, "brand_not_found")
-    refused(others.task(brand["brand_id"]), 422, "brand_not_found")
-    gone = others.client.delete(f"/brands/{brand['brand_id']}", headers=others.headers)
+    assert (
+        brand_calls.get().get_json()
+        == [brand]
+        == [brand_calls.get(f"/{brand['brand_id']}").get_json()]
+    )
+    assert other_brand_calls.get().get_json() == []
+    refused(other_brand_calls.get(f"/{brand['brand_id']}"), 404, "brand_not_found")
+    refused(other_brand_calls.task(brand["brand_id"]), 422, "brand_not_found")
+    gone = other_brand_calls.client.delete(
+        f"/brands/{brand['brand_id']}", headers=other_brand_calls.headers
+    )
     refused(gone, 404, "brand_not_found")
 
 
-def test_same_content_is_one_file_of_its_owner(calls: Brands, others: Brands, share: Path) -> None:
-    calls.new(before=image(), after=image())
-    calls.new(before=image())
-    others.new(before=image())
+def test_same_content_is_one_file_of_its_owner(
+    brand_calls: Brands, other_brand_calls: Brands, share: Path
+) -> None:
+    brand_calls.new(before=image(), after=image())
+    brand_calls.new(before=image())
+    other_brand_calls.new(before=image())
     assert sorted(path.parent.name for path in share.glob("brands/*/*")) == ["1", "2"]
 
 
 def test_pictures_are_kept_upright_and_transparency_shows_the_background(
-    calls: Brands, share: Path
+    brand_calls: Brands, share: Path
 ) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn right to see it
@@ -84,7 +78,7 @@ def test_pictures_are_kept_upright_and_transparency_shows_the_background(
     left_red.paste(RED, (0, 0, 30, 30))
     target = io.BytesIO()
     left_red.save(target, "JPEG", quality=95, exif=exif)
-    calls.new(before=target.getvalue(), after=image(colour=CLEAR), background="#204060")
+    brand_calls.new(before=target.getvalue(), after=image(colour=CLEAR), background="#204060")
     images = {}
     for path in share.glob("brands/1/*.png"):
         with Image.open(path) as opened:
@@ -117,11 +111,11 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_file_type_is_detected_by_content(name: str, calls: Brands, share: Path) -> None:
+def test_file_type_is_detected_by_content(name: str, brand_calls: Brands, share: Path) -> None:
     content, code = REFUSED[name]
-    body = refused(calls.post(before=image(), after=content, watermark=image()), 422, code)
+    body = refused(brand_calls.post(before=image(), after=content, watermark=image()), 422, code)
     assert body["errors"][0]["field"] == "after"
-    assert (calls.get().get_json(), files_on(share)) == ([], set())
+    assert (brand_calls.get().get_json(), files_on(share)) == ([], set())
 
 
 @pytest.mark.parametrize(
@@ -146,57 +140,66 @@ def test_file_type_is_detected_by_content(name: str, calls: Brands, share: Path)
     ],
 )
 def test_form_is_refused_with_the_name_of_the_field(
-    fields: dict[str, Any], field: str, calls: Brands
+    fields: dict[str, Any], field: str, brand_calls: Brands
 ) -> None:
-    problem_document = refused(calls.post(**fields), 400, "invalid_body")
+    problem_document = refused(brand_calls.post(**fields), 400, "invalid_body")
     assert [error["field"] for error in problem_document["errors"]] == [field]
-    assert calls.get().get_json() == []
+    assert brand_calls.get().get_json() == []
 
 
-def test_other_bodies_are_refused(calls: Brands, monkeypatch: pytest.MonkeyPatch) -> None:
-    json = calls.client.post("/brands", headers=calls.headers, json={"name": "Race"})
+def test_other_bodies_are_refused(brand_calls: Brands, monkeypatch: pytest.MonkeyPatch) -> None:
+    json = brand_calls.client.post("/brands", headers=brand_calls.headers, json={"name": "Race"})
     refused(json, 415, "unsupported_media_type")
     monkeypatch.setattr(brand_forms, "MAX_BYTES", 1000)
-    refused(calls.post(before=bytes(100_000)), 413, "body_too_large")
-    refused(calls.client.post("/brands", data={"name": "Race"}), 401, "token_missing")
+    refused(brand_calls.post(before=bytes(100_000)), 413, "body_too_large")
+    refused(brand_calls.client.post("/brands", data={"name": "Race"}), 401, "token_missing")
 
 
-def test_task_has_the_brand_of_its_submission(calls: Brands) -> None:
-    first, second = calls.new(before=image()), calls.new(after=image())
+def test_task_has_the_brand_of_its_submission(brand_calls: Brands) -> None:
+    first, second = brand_calls.new(before=image()), brand_calls.new(after=image())
 
     def chosen(brand_id: object) -> str:
-        response = calls.task(brand_id)
+        response = brand_calls.task(brand_id)
         assert response.status_code == 202
         return str(response.get_json()["edit"]["brand_id"])
 
     assert [chosen(each) for each in (None, "none", first)] == ["built-in", "none", first]
     for brand_id in (first, "none", "built-in"):
         body = {"brand_id": brand_id}
-        response = calls.client.put("/brands/default", headers=calls.headers, json=body)
-        assert response.get_json() == calls.get("/default").get_json() == body
+        response = brand_calls.client.put("/brands/default", headers=brand_calls.headers, json=body)
+        assert response.get_json() == brand_calls.get("/default").get_json() == body
         assert (chosen(None), chosen(second)) == (brand_id, second)
-    calls.client.put("/brands/default", headers=calls.headers, json={"brand_id": second})
-    assert calls.client.delete(f"/brands/{second}", headers=calls.headers).status_code == 204
-    assert calls.get("/default").get_json() == {"brand_id": "built-in"}
+    brand_calls.client.put(
+        "/brands/default", headers=brand_calls.headers, json={"brand_id": second}
+    )
+    assert (
+        brand_calls.client.delete(f"/brands/{second}", headers=brand_calls.headers).status_code
+        == 204
+    )
+    assert brand_calls.get("/default").get_json() == {"brand_id": "built-in"}
     assert chosen(None) == "built-in"
     for unknown in (str(uuid.uuid4()), second):
         body = {"brand_id": unknown}
-        response = calls.client.put("/brands/default", headers=calls.headers, json=body)
+        response = brand_calls.client.put("/brands/default", headers=brand_calls.headers, json=body)
         refused(response, 404, "brand_not_found")
-        problem_document = refused(calls.task(unknown), 422, "brand_not_found")
+        problem_document = refused(brand_calls.task(unknown), 422, "brand_not_found")
         assert problem_document["errors"][0]["field"] == "edit.brand_id"
-    refused(calls.task("other"), 400, "invalid_body")
+    refused(brand_calls.task("other"), 400, "invalid_body")
 
 
-def test_batch_names_the_items_without_a_brand(calls: Brands) -> None:
-    brand_id = calls.new(before=image())
+def test_batch_names_the_items_without_a_brand(brand_calls: Brands) -> None:
+    brand_id = brand_calls.new(before=image())
     items = [{"url": URL, "edit": {"brand_id": each}} for each in (brand_id, str(uuid.uuid4()))]
-    response = calls.client.post("/batches", headers=calls.headers, json={"items": items})
+    response = brand_calls.client.post(
+        "/batches", headers=brand_calls.headers, json={"items": items}
+    )
     problem_document = refused(response, 400, "invalid_batch")
     assert [error["field"] for error in problem_document["errors"]] == ["items.1.edit.brand_id"]
     body = {"items": [{"url": URL}], "edit": {"brand_id": brand_id}}
-    batch = calls.client.post("/batches", headers=calls.headers, json=body).get_json()
-    task = calls.client.get(f"/tasks/{batch['task_ids'][0]}", headers=calls.headers).get_json()
+    batch = brand_calls.client.post("/batches", headers=brand_calls.headers, json=body).get_json()
+    task = brand_calls.client.get(
+        f"/tasks/{batch['task_ids'][0]}", headers=brand_calls.headers
+    ).get_json()
     assert task["edit"]["brand_id"] == brand_id
 
 
@@ -218,12 +221,15 @@ def _set_status(task_id: str, status: str, ended_hours_ago: int) -> None:
 
 
 def test_files_of_a_deleted_brand_go_when_no_task_needs_them(
-    calls: Brands, share: Path, settings: Settings
+    brand_calls: Brands, share: Path, settings: Settings
 ) -> None:
-    brand_id, kept = calls.new(before=image(), after=image(size=(9, 9))), calls.new(before=image())
-    task_id = calls.task(brand_id).get_json()["task_id"]
-    calls.client.delete(f"/brands/{brand_id}", headers=calls.headers)
-    assert [each["brand_id"] for each in calls.get().get_json()] == [kept]
+    brand_id, kept = (
+        brand_calls.new(before=image(), after=image(size=(9, 9))),
+        brand_calls.new(before=image()),
+    )
+    task_id = brand_calls.task(brand_id).get_json()["task_id"]
+    brand_calls.client.delete(f"/brands/{brand_id}", headers=brand_calls.headers)
+    assert [each["brand_id"] for each in brand_calls.get().get_json()] == [kept]
     stray = share / "brands/1/stray.png"
     stray.write_bytes(b"left behind")
     (share / "brands/7").mkdir()
@@ -238,14 +244,14 @@ def test_files_of_a_deleted_brand_go_when_no_task_needs_them(
     assert fresh.exists()
     assert not stray.exists()
     assert not (share / "brands/7").exists()
-    assert calls.get(f"/{kept}").status_code == 200
+    assert brand_calls.get(f"/{kept}").status_code == 200
     db.session.remove()
 
 
 def test_retry_after_the_brand_is_gone_fails_with_its_code(
-    calls: Brands, settings: Settings
+    brand_calls: Brands, settings: Settings
 ) -> None:
-    brand_id = calls.new(before=image())
+    brand_id = brand_calls.new(before=image())
     edit = {"brand_id": brand_id}
     assert task_brand(edit, 1, settings).before is not None
     with pytest.raises(WorkFailed) as failure:
@@ -254,40 +260,40 @@ def test_retry_after_the_brand_is_gone_fails_with_its_code(
 
 
 def test_brands_that_wait_too_long_are_503_with_retry_after(
-    calls: Brands, monkeypatch: pytest.MonkeyPatch
+    brand_calls: Brands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(brand_drafts, "_WAIT_S", 0.1)
     with brand_drafts.making_slot():
-        response = calls.post(before=image())
+        response = brand_calls.post(before=image())
         refused(response, 503, "brands_busy")
         assert response.headers["Retry-After"] == "5"
-    calls.new(before=image())
+    brand_calls.new(before=image())
 
 
 def test_account_may_have_a_hundred_brands(
-    calls: Brands, monkeypatch: pytest.MonkeyPatch, share: Path
+    brand_calls: Brands, monkeypatch: pytest.MonkeyPatch, share: Path
 ) -> None:
     monkeypatch.setattr(brands, "MAX_BRANDS", 1)
-    brand_id = calls.new(before=image())
-    refused(calls.post(after=image(size=(9, 9))), 429, "too_many_brands")
+    brand_id = brand_calls.new(before=image())
+    refused(brand_calls.post(after=image(size=(9, 9))), 429, "too_many_brands")
     assert len(files_on(share)) == 1
-    calls.client.delete(f"/brands/{brand_id}", headers=calls.headers)
-    calls.new(after=image(size=(9, 9)))
+    brand_calls.client.delete(f"/brands/{brand_id}", headers=brand_calls.headers)
+    brand_calls.new(after=image(size=(9, 9)))
 
 
 def test_videos_become_clips_of_their_own_or_are_refused(
-    calls: Brands, tmp_path: Path, share: Path
+    brand_calls: Brands, tmp_path: Path, share: Path
 ) -> None:
-    refused(calls.post(before=video(tmp_path, 10.2)), 422, "brand_video_too_long")
-    refused(calls.post(watermark=video(tmp_path, 1)), 422, "brand_file_unsupported")
-    refused(calls.post(before=video(tmp_path, 2)[:6000]), 422, "brand_file_broken")
-    response = calls.post(before=video(tmp_path, 1.5))
+    refused(brand_calls.post(before=video(tmp_path, 10.2)), 422, "brand_video_too_long")
+    refused(brand_calls.post(watermark=video(tmp_path, 1)), 422, "brand_file_unsupported")
+    refused(brand_calls.post(before=video(tmp_path, 2)[:6000]), 422, "brand_file_broken")
+    response = brand_calls.post(before=video(tmp_path, 1.5))
     shown = {"kind": "video", "duration_s": 1.5, "width": 160, "height": 90}
     assert response.get_json()["before"] == shown
     assert [path.suffix for path in share.glob("brands/1/*")] == [".mp4"]
 
 
-def test_no_brand_is_made_while_the_share_is_away(calls: Brands, share: Path) -> None:
+def test_no_brand_is_made_while_the_share_is_away(brand_calls: Brands, share: Path) -> None:
     (share / ".idrl-share").unlink()
-    refused(calls.post(before=image()), 503, "storage_unavailable")
-    assert calls.get().get_json() == []
+    refused(brand_calls.post(before=image()), 503, "storage_unavailable")
+    assert brand_calls.get().get_json() == []
