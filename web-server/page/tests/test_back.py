@@ -115,18 +115,27 @@ def test_deleted_task_is_not_shown_again(visitor: Visitor, system: RunningSystem
     expect(page.locator(".row", has_text="Race 1")).to_have_count(0)
 
 
+def _log_out(visitor: Visitor) -> None:
+    visitor.page.get_by_role("button", name="Log out", exact=True).click()
+    visitor.page.wait_for_selector("#email")
+
+
+def _see_no_rows_as_the_next_account(visitor: Visitor) -> None:
+    """Sign up as another; no call for its list is answered."""
+    visitor.sign_up()
+    visitor.open("tasks")
+    visitor.page.wait_for_selector(".skeleton")
+    visitor.page.wait_for_timeout(300)
+    expect(visitor.page.locator(".row")).to_have_count(0)
+
+
 def test_next_account_sees_no_screen_of_the_first(visitor: Visitor, system: RunningSystem) -> None:
     page = visitor.page
     system.add_tasks(visitor.email, 3)
     visitor.show("tasks")
-    page.get_by_role("button", name="Log out", exact=True).click()
-    page.wait_for_selector("#email")
-    visitor.sign_up()
+    _log_out(visitor)
     page.route("**/tasks?*", lambda _: None)
-    visitor.open("tasks")
-    page.wait_for_selector(".skeleton")
-    page.wait_for_timeout(300)
-    expect(page.locator(".row")).to_have_count(0)
+    _see_no_rows_as_the_next_account(visitor)
 
 
 def test_late_answer_to_the_first_account_is_not_shown_to_the_next(
@@ -140,15 +149,10 @@ def test_late_answer_to_the_first_account_is_not_shown_to_the_next(
     page.route("**/tasks?*", lambda route: waiting.append(route))
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     visitor.wait_until(lambda: waiting, "the call")
-    page.get_by_role("button", name="Log out", exact=True).click()
-    page.wait_for_selector("#email")
+    _log_out(visitor)
     with page.expect_response("**/tasks?*"):
         waiting[0].fulfill(json=rows)
-    visitor.sign_up()
-    visitor.open("tasks")
-    page.wait_for_selector(".skeleton")
-    page.wait_for_timeout(300)
-    expect(page.locator(".row")).to_have_count(0)
+    _see_no_rows_as_the_next_account(visitor)
 
 
 def test_title_of_the_log_in_screen_is_none_of_the_account(
@@ -158,6 +162,5 @@ def test_title_of_the_log_in_screen_is_none_of_the_account(
     system.add_tasks(visitor.email, 1)
     visitor.show(f"task/{system.task_id(visitor.email, 'Race 0')}")
     expect(page).to_have_title("Race 0 · idrl")
-    page.get_by_role("button", name="Log out", exact=True).click()
-    page.wait_for_selector("#email")
+    _log_out(visitor)
     expect(page).to_have_title("Log in · idrl")

@@ -23,12 +23,14 @@ def _log_in(visitor: Visitor, email: str) -> None:
     expect(visitor.page.locator("dialog")).to_have_count(0)
 
 
-def _hold(visitor: Visitor, address: str) -> list[Route]:
-    """Hold what is POSTed to an address."""
+def _hold(
+    visitor: Visitor, address: str, method: str = "POST", *, only_first: bool = False
+) -> list[Route]:
+    """Hold the calls of an address and method, or the first of them; let all others pass."""
     waiting: list[Route] = []
 
     def hold(route: Route) -> None:
-        if route.request.method == "POST":
+        if route.request.method == method and not (only_first and waiting):
             waiting.append(route)
         else:
             route.continue_()
@@ -159,20 +161,6 @@ def _delete_brand(visitor: Visitor, name: str) -> None:
     visitor.page.locator("dialog .primary").click()
 
 
-def _hold_first(visitor: Visitor, address: str, method: str) -> list[Route]:
-    """Hold the first call of an address and method, and let all others pass."""
-    waiting: list[Route] = []
-
-    def hold(route: Route) -> None:
-        if route.request.method == method and not waiting:
-            waiting.append(route)
-        else:
-            route.continue_()
-
-    visitor.page.route(address, hold)
-    return waiting
-
-
 def _post(visitor: Visitor, path: str, body: dict[str, str]) -> None:
     headers = {"Sec-Fetch-Site": "same-origin"}
     url = f"{visitor.base_url}/{path}"
@@ -185,7 +173,7 @@ def test_key_is_revoked_while_another_is_being_revoked(visitor: Visitor) -> None
     for name in ("one", "two"):
         _post(visitor, "me/keys", {"name": name})
     visitor.open("account")
-    waiting = _hold_first(visitor, "**/me/keys/*", "DELETE")
+    waiting = _hold(visitor, "**/me/keys/*", "DELETE", only_first=True)
     for name in ("one", "two"):
         page.get_by_role("button", name=f"Revoke {name}").click()
         page.locator("dialog .primary").click()
@@ -223,7 +211,7 @@ def test_webhook_is_deleted_while_it_is_being_tested(visitor: Visitor) -> None:
     url = "http://127.0.0.1:9/hook"
     _post(visitor, "webhooks", {"url": url})
     visitor.open("account")
-    waiting = _hold_first(visitor, "**/test", "POST")
+    waiting = _hold(visitor, "**/test", "POST", only_first=True)
     page.get_by_role("button", name=f"Test: {url}").click()
     visitor.wait_until(lambda: waiting, "the call")
     page.get_by_role("button", name=f"Delete the webhook {url}").click()
