@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from bench.registry import Options
 from bench.report import Comparison, Report, Table
 from bench.usage import measure
 from worker_server.media import (
+    PROFILES,
     FrameRange,
     PartEdit,
-    Profile,
+    Quality,
     probe,
     verify_clip,
 )
@@ -83,7 +85,7 @@ def _edit(video: Path, gop_s: int) -> PartEdit:
         source,
         video,
         FrameRange(0, start, start + _PART_S * _RATE, source.frame_rate),
-        profile=Profile(threads=1),
+        profile=replace(PROFILES[Quality.BALANCED], threads=1),
     )
 
 
