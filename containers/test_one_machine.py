@@ -4,6 +4,7 @@ import re
 
 import requests
 from conftest import RunEndToEnd
+from harness.black_box import BETWEEN_SERVICES
 from harness.ports import ONE_MACHINE_PORT
 from harness.stack import Stack
 
@@ -12,12 +13,6 @@ from idrl_testing.waiting import wait_until
 
 URL = f"http://127.0.0.1:{ONE_MACHINE_PORT}"
 KEPT = "/var/tmp/clips"  # noqa: S108 # in nginx's container
-# What passes from container to container, or leaves them. The others check answers of the very
-# images that test_machines.py runs all of these tests against.
-BETWEEN_CONTAINERS = (
-    *("test_journey", "test_tasks", "test_delete", "test_uploads", "test_webhooks", "test_brands"),
-    *("test_archives", "test_sharing", "test_source_servers", "test_client"),
-)
 
 
 def test_end_to_end(one_machine: Stack, end_to_end: RunEndToEnd) -> None:
@@ -25,7 +20,7 @@ def test_end_to_end(one_machine: Stack, end_to_end: RunEndToEnd) -> None:
     assert one_machine.services() == {
         *("postgres", "redis", "tasks", "worker-fetch", "worker-render", "beat", "web", "nginx"),
     }
-    end_to_end(URL, *BETWEEN_CONTAINERS)
+    end_to_end(URL, *BETWEEN_SERVICES)
 
 
 def test_tasks_service_replaced(one_machine: Stack, videos: str) -> None:

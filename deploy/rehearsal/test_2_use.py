@@ -6,16 +6,17 @@ import sys
 
 import expected
 import pytest
+from harness.black_box import BETWEEN_SERVICES
 from harness.stack import CHECKOUT
 from rehearsal.system import System
 
-FILES = sorted(path.name for path in (CHECKOUT / "e2e").glob("test_*.py"))
+NAMES = (*BETWEEN_SERVICES, "test_readme")
 
 
 # Each file by itself: together they take longer than a test may on machines this slow.
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", NAMES)
 def test_end_to_end(system: System, name: str) -> None:
-    """The black-box tests, all of them."""
+    """The black-box tests of what passes from machine to machine, and README's walk."""
     folder = system.work.folder / "end-to-end"
     folder.mkdir(exist_ok=True)
     variables = {
@@ -26,7 +27,7 @@ def test_end_to_end(system: System, name: str) -> None:
     }
     options = ["-p", "no:cacheprovider", "--quiet", "--durations=10"]
     command = system.network.on_an_outside_host(
-        [sys.executable, "-m", "pytest", f"e2e/{name}", *options]
+        [sys.executable, "-m", "pytest", f"e2e/{name}.py", *options]
     )
     environment = {**os.environ, **variables}
     environment.pop("PYTHONPATH", None)
