@@ -3,7 +3,7 @@
 MEMBERS := common web-server worker-server psg clients/python local testing
 # Each is checked on its own: several have a conftest.py, and a module name stands for one file.
 SUITES := docs/tests common/tests web-server/tests worker-server/tests psg/tests clients/python/tests local/tests testing/tests bench/tests chaos/tests deploy/tests \
-	deploy/rehearsal deploy/supply e2e containers jmeter
+	deploy/staging deploy/supply e2e containers jmeter
 TEST_HELPERS := worker-server/tools:containers
 PYTHON ?= python3
 # A PYTHON that the caller gives replaces an environment of another version.
@@ -151,4 +151,4 @@ include jmeter/jmeter.mk
 include web-server/page/page.mk
 include deploy/deploy.mk
 include deploy/supply/supply.mk
-include deploy/rehearsal/rehearsal.mk
+include deploy/staging/staging.mk

@@ -40,8 +40,8 @@ def test_clone_and_make_commands(name: str, tmp_path: Path) -> None:
     quiet = clone.replace("clone", "clone -q --depth 1 --no-local")
     here = quiet.replace("https://git.example.com/idrl.git", f"'{ROOT}' idrl")
     assert here != quiet
-    rehearsed = [command.replace("make ", "make --dry-run ", 1) for command in makes]
-    script = "\n".join([here, *rehearsed])
+    dry_runs = [command.replace("make ", "make --dry-run ", 1) for command in makes]
+    script = "\n".join([here, *dry_runs])
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=tmp_path,

@@ -80,10 +80,10 @@ def test_every_setting_is_passed_on_or_refused(machine: Machine, role: str) -> N
     assert written - {"FILE_SERVER"} <= owned
 
 
-def test_rehearsal_gives_what_its_machines_take_and_its_callers_need(machine: Machine) -> None:
+def test_staging_machines_have_all_settings_of_their_roles(machine: Machine) -> None:
     """The end-to-end tests serve sources and receive webhooks at addresses that are not public."""
-    rehearsed = runpy.run_path(str(CHECKOUT / "deploy" / "rehearsal" / "expected.py"))
-    for vm in (*rehearsed["MACHINES"], rehearsed["WORKER_2"]):
+    staging = runpy.run_path(str(CHECKOUT / "deploy" / "staging" / "expected.py"))
+    for vm in (*staging["MACHINES"], staging["WORKER_2"]):
         further = vm.attributes.get("idrl-settings", "").split()
         own = {name: value for name, value in vm.attributes.items() if name != "idrl-settings"}
         machine.write_settings({**SETTINGS[vm.role], **own}, *further)

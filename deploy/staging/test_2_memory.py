@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 
 import expected
-from rehearsal.machine import Vm
-from rehearsal.system import System
+from staging.machine import Vm
+from staging.system import System
 
 from idrl_testing.api_client import FINISHED, PatientApiClient
 

@@ -8,7 +8,7 @@ import expected
 import pytest
 from harness.black_box import BETWEEN_SERVICES
 from harness.stack import CHECKOUT
-from rehearsal.system import System
+from staging.system import System
 
 NAMES = (*BETWEEN_SERVICES, "test_readme")
 

@@ -16,12 +16,12 @@ from harness.machines import make_secrets
 from harness.stack import CHECKOUT
 
 from idrl_testing.waiting import wait_until
-from rehearsal import authority, cloud as cloud_module, database as database_module
-from rehearsal.cloud import Cloud
-from rehearsal.database import Database
-from rehearsal.image import Work, sha256_of
-from rehearsal.machine import Vm
-from rehearsal.network import Network
+from staging import authority, cloud as cloud_module, database as database_module
+from staging.cloud import Cloud
+from staging.database import Database
+from staging.image import Work, sha256_of
+from staging.machine import Vm
+from staging.network import Network
 
 _BOOTSTRAP = CHECKOUT / "deploy" / "provision" / "bootstrap"
 
@@ -52,7 +52,7 @@ class System:
 
     @property
     def url(self) -> str:
-        # rehearse.sh adds the name to /etc/hosts.
+        # test_vms.sh adds the name to /etc/hosts.
         return f"https://{expected.WEB.name}.{DOMAIN}"
 
     def boot(self, *machines: Machine) -> None:

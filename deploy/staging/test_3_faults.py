@@ -12,8 +12,8 @@ from typing import Any
 import expected
 import pytest
 import requests
-from rehearsal.machine import Vm
-from rehearsal.system import System
+from staging.machine import Vm
+from staging.system import System
 from test_1_machines import assert_only_allowed, probe
 
 from idrl_testing.api_client import PatientApiClient

@@ -18,7 +18,7 @@ from pathlib import Path
 import expected
 from expected import METADATA, Machine
 
-PROJECT = "rehearsal"
+PROJECT = "staging"
 # How long a machine finds no release, from its first call: longer than a try of bootstrap takes.
 WITHOUT_RELEASE_S = 60
 _SECRET = re.compile(rf"/v1/projects/{PROJECT}/secrets/([a-z0-9-]+)/versions/latest:access")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tell by the exit code whether machines can be rehearsed here: root, tun devices, namespaces, room,
+# Tell by the exit code whether virtual machines can run here: root, tun devices, namespaces, room,
 # and the kernel that runs as a process, or Debian's archive to get it from. What is missing is
 # printed.
 set -eu
@@ -13,7 +13,7 @@ missing() {
 # Of all machines together, and of the disk that they start from with what each of them changes.
 [ "$(awk '/^MemAvailable/ { print int($2 / 1048576) }' /proc/meminfo)" -ge 7 ] || missing "less than 7 GiB of memory are free"
 [ "$(df --output=avail -BG /var/tmp | tail -n 1 | tr -dc 0-9)" -ge 10 ] || missing "less than 10 GiB are free in /var/tmp"
-probe=$(mktemp -d /var/tmp/idrl-rehearsal-probe-XXXXXXXX)
+probe=$(mktemp -d /var/tmp/idrl-staging-probe-XXXXXXXX)
 trap 'rm -rf "$probe"' EXIT
 mkdir "$probe/lower" "$probe/upper" "$probe/work" "$probe/merged"
 # shellcheck disable=SC2016 # the inner shell's

@@ -137,7 +137,7 @@ def _make_certificates(folder: Path) -> None:
         "basicConstraints=critical,CA:FALSE",
     )
     for command in (
-        (*new_key, "-subj", "/CN=rehearsal CA", "-keyout", "ca.key", "-out", "ca.pem"),
+        (*new_key, "-subj", "/CN=staging CA", "-keyout", "ca.key", "-out", "ca.pem"),
         (
             *new_key,
             *authority,

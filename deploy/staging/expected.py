@@ -1,11 +1,11 @@
-"""What the machines are, and what they must hold: all expected values of the rehearsal.
+"""What the machines are, and what they must hold: all expected values of these tests.
 
 The network is the one of deploy/gcp: what its firewall lets through, `LINKS` lets through here.
 """
 
 from dataclasses import dataclass, field
 
-DOMAIN = "rehearsal.internal"
+DOMAIN = "staging.internal"
 # Where GCE has its metadata server, its name service and its clock.
 METADATA = "169.254.169.254"
 DATABASE = "10.77.4.2"

@@ -1,4 +1,4 @@
-"""The rehearsal's tables of firewall rules and secrets are those in the files of deploy/gcp."""
+"""Firewall rules and secrets of the staging environment are those of deploy/gcp."""
 
 import re
 

@@ -13,8 +13,8 @@ import expected
 from expected import Machine
 
 from idrl_testing.waiting import wait_until
-from rehearsal.image import Work
-from rehearsal.network import Network
+from staging.image import Work
+from staging.network import Network
 
 _BOOT_S = 180
 _PROVISION_S = 1800

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import expected
 import pytest
 import requests
-from rehearsal.machine import Vm
-from rehearsal.system import System
+from staging.machine import Vm
+from staging.system import System
 
 NAMES = [machine.name for machine in expected.MACHINES]
 WITH_CONTAINERS = [machine.name for machine in expected.MACHINES if machine.containers]
-PROBE = Path(__file__).parent / "rehearsal" / "probe.py"
+PROBE = Path(__file__).parent / "staging" / "probe.py"
 # Prints the status of Secret Manager's answer to each secret, for the account of the machine that
 # this runs on.
 ASK_FOR_SECRETS = """
@@ -30,7 +30,7 @@ def get(path, **headers):
 
 def status(secret):
     try:
-        path = f"v1/projects/rehearsal/secrets/{secret}/versions/latest:access"
+        path = f"v1/projects/staging/secrets/{secret}/versions/latest:access"
         return get(path, Authorization=f"Bearer {token}").status
     except error.HTTPError as refused:
         return refused.code

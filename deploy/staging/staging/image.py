@@ -17,11 +17,11 @@ from harness import engine as engine_module, images
 from harness.engine import Engine
 from harness.stack import CHECKOUT
 
-from rehearsal import authority
+from staging import authority
 
 _ADDED = Path(__file__).parents[1] / "root"
 _MODULES = Path("/usr/lib/uml/modules")
-_CACHE = CHECKOUT / ".cache" / "rehearsal"
+_CACHE = CHECKOUT / ".cache" / "staging"
 _PACKAGES = (
     "systemd-sysv dbus udev kmod procps netbase iproute2 iputils-ping curl ca-certificates "
     "openssh-server e2fsprogs "
@@ -45,7 +45,7 @@ _DISK = "8G"  # sparse
 
 @dataclass(frozen=True)
 class Work:
-    """The folder of one rehearsal, and what lies where in it."""
+    """The folder of one run, and what lies where in it."""
 
     folder: Path
 
@@ -195,8 +195,8 @@ def _set_up(work: Work) -> None:
         f"--root={tree}",
         "--quiet",
         "enable",
-        "rehearsal-network.service",
-        "rehearsal-apt-lock.service",
+        "staging-network.service",
+        "staging-apt-lock.service",
         "google-startup-scripts.service",
     )
     _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(work.ssh_key))

@@ -8,9 +8,9 @@ from pathlib import Path
 import expected
 import imageio_ffmpeg
 import pytest
-from rehearsal import system as system_module
-from rehearsal.image import Work
-from rehearsal.system import System
+from staging import system as system_module
+from staging.image import Work
+from staging.system import System
 
 from idrl_testing import site as web_site
 from idrl_testing.api_client import PatientApiClient
@@ -24,7 +24,7 @@ docker ps -aq --filter status=restarting --filter status=exited |
 @pytest.fixture(scope="session")
 def bare_system() -> Iterator[System]:
     """What is around the machines."""
-    with system_module.running(Work(Path(os.environ["REHEARSAL_WORK"]))) as system:
+    with system_module.running(Work(Path(os.environ["STAGING_WORK"]))) as system:
         yield system
 
 
