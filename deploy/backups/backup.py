@@ -3,9 +3,11 @@
 A clip is immutable once a row names it, and its path is never reused, so a file that an earlier
 backup has is linked, not copied. Files are copied in two passes: all of them first, which may take
 hours, then those that appeared since, right after the dump. A file that the dump names and that is
-missing then was removed in between; the live database says why.
+missing then was removed in between; the live database says why. A file that the share has lost is
+taken from the backup before, which may have the only copy of it.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -16,7 +18,7 @@ from pathlib import Path
 
 from deploy.backups.database import Database, StoredFile
 from deploy.backups.failures import Failed
-from deploy.backups.folder import DUMP, Folder, copy, is_complete
+from deploy.backups.folder import DUMP, Folder, copy, is_complete, lacks_files, sha256_of
 from deploy.backups.settings import Settings
 
 _NAME = "%Y-%m-%dT%H-%M-%S.%fZ"
@@ -35,19 +37,34 @@ def back_up(settings: Settings) -> bool:
         new = Folder(settings.backups / f"{name}{_UNFINISHED}", {})
         new.root.mkdir(mode=0o700)
         previous = _opened(earlier[-1]) if earlier else None
-        _copy(database.stored_files(), settings.share, new, previous)
-        missing = _copy(database.dump(new.root / DUMP), settings.share, new, previous)
-        lost = _still_named(database, missing)
-        new.close(_left_out(database, missing))
+        gone = _copy(database.stored_files(), settings.share, new, previous)
+        kept = [file for file in gone if new.has(file.path)]
+        gone = kept + _copy(database.dump(new.root / DUMP), settings.share, new, previous)
+        settings.check_share()  # were it away since, its files would look lost
+        lost = _still_named(database, gone)
+        missing = [file for file in gone if not new.has(file.path)]
+        absent = [path for path in lost if not new.has(path)]
+        new.close({**_left_out(database, missing), "lost": absent})
         new.root.rename(settings.backups / name)
-        _remove(earlier[: max(0, len(earlier) + 1 - settings.keep)])
+        _remove(_surplus([*earlier, settings.backups / name], settings.keep))
     print(
         f"saved {settings.backups / name}: the database and"
         f" {len(new.clips_and_sources)} files of the share"
     )
     for path in lost:
-        print(f"lost: {path} is missing on the share, or differs from what was made")
+        copy_kept = "" if path in absent else "; this backup has it from an earlier one"
+        print(f"lost: {path} is missing on the share, or differs from what was made{copy_kept}")
     return not lost
+
+
+def _surplus(complete: list[Path], keep: int) -> list[Path]:
+    """Return the backups to remove: of those that lack files, and of the others, the oldest.
+
+    Counted apart, since the ones that lack files must not replace those that still have them.
+    """
+    lacking = [folder for folder in complete if lacks_files(folder)]
+    others = [folder for folder in complete if folder not in lacking]
+    return [*lacking[:-keep], *others[:-keep]]
 
 
 @contextmanager
@@ -95,22 +112,38 @@ def _opened(earlier: Path) -> Folder | None:
 def _copy(
     listed: list[StoredFile], share: Path, new: Folder, previous: Folder | None
 ) -> list[StoredFile]:
-    """Link or copy all files; return those that are missing or differ from their checksum."""
+    """Link or copy all files; return those that the share has lost, as far as it is known.
+
+    These are missing there, differ from their checksum or cannot be read, and may have been linked
+    from the previous backup nevertheless.
+    """
     return [
         file
         for file in listed
-        if new.sum_of(file.path) is None and not _link_or_copy(file, share, new, previous)
+        if not new.has(file.path) and not _link_or_copy(file, share, new, previous)
     ]
 
 
 def _link_or_copy(file: StoredFile, share: Path, new: Folder, previous: Folder | None) -> bool:
+    """Save the file; return whether the share still has it."""
     stored = share / file.path
     if previous and _fits(previous.on_disk(file.path), stored) and _link(file, new, previous):
         return True
+    if _copy_stored(file, stored, new):
+        return True
+    if previous and (file.sha256 or not stored.exists()):
+        _link(file, new, previous)
+    return False
+
+
+def _copy_stored(file: StoredFile, stored: Path, new: Folder) -> bool:
+    """Copy the file unless it is missing, differs from its checksum or cannot be read."""
     target = new.on_disk(file.path)
     try:
         digest = copy(stored, target)
-    except FileNotFoundError:
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError) and not _is_unreadable(stored):
+            raise
         target.unlink(missing_ok=True)
         return False
     if file.sha256 not in ("", digest):
@@ -120,12 +153,21 @@ def _link_or_copy(file: StoredFile, share: Path, new: Folder, previous: Folder |
     return True
 
 
+def _is_unreadable(stored: Path) -> bool:
+    """Return whether the disk below the share has lost the content, as by a bad sector."""
+    try:
+        sha256_of(stored)
+    except OSError as error:
+        return error.errno in (errno.EIO, errno.EUCLEAN, errno.EBADMSG)
+    return False
+
+
 def _fits(saved: Path, stored: Path) -> bool:
-    """Return whether the saved file is as long as the stored one, if both are there."""
+    """Return whether the stored file is there, and as long as the saved one."""
     try:
         return saved.stat().st_size == stored.stat().st_size
     except FileNotFoundError:
-        return True
+        return False
 
 
 def _link(file: StoredFile, new: Folder, previous: Folder) -> bool:

@@ -56,6 +56,9 @@ class Folder:
     def sum_of(self, path: str) -> str | None:
         return self.sums.get(_SHARE + path)
 
+    def has(self, path: str) -> bool:
+        return self.sum_of(path) is not None
+
     def add(self, path: str, digest: str) -> None:
         self.sums[_SHARE + path] = digest
 
@@ -65,7 +68,10 @@ class Folder:
         return name in self.sums and file.is_file() and sha256_of(file) == self.sums[name]
 
     def left_out(self) -> dict[str, list[str]]:
-        """Return the ids of tasks that were `deleted` or `canceled` during the backup."""
+        """Return the ids of tasks that were `deleted` or `canceled` during the backup.
+
+        And the paths of files that were `lost`, which backups of earlier releases do not have.
+        """
         left_out_ids: dict[str, list[str]] = json.loads((self.root / LEFT_OUT).read_text("utf-8"))
         return left_out_ids
 
@@ -84,6 +90,14 @@ class Folder:
 def is_complete(root: Path) -> bool:
     """Return whether a backup was finished; it may have been damaged since."""
     return (root / _SUMS).is_file()
+
+
+def lacks_files(root: Path) -> bool:
+    """Return whether files that the database named were neither on the share nor saved before."""
+    try:
+        return bool(json.loads((root / LEFT_OUT).read_text("utf-8")).get("lost"))
+    except (OSError, ValueError, AttributeError):
+        return True  # damaged since: it does not count as one that has everything
 
 
 def sha256_of(file: Path) -> str:
