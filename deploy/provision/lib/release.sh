@@ -20,8 +20,15 @@ copy_release() {
 		say "copying $1 to $target"
 		rm -rf "$target.new"
 		mkdir "$target.new"
-		tar -C "$1" --exclude=./.git --exclude=./.venv --exclude=./.cache --exclude=./.idrl --exclude=.env -cf - . |
-			tar -C "$target.new" --no-same-owner -xf -
+		# A pipe ends as its last command does: a checkout that cannot be read whole is noticed by
+		# this file alone.
+		rm -f "$IDRL_OPT/whole-copy"
+		{
+			tar -C "$1" --exclude=./.git --exclude=./.venv --exclude=./.cache --exclude=./.idrl \
+				--exclude=.env -cf - . && : >"$IDRL_OPT/whole-copy"
+		} | tar -C "$target.new" --no-same-owner -xf -
+		[ -e "$IDRL_OPT/whole-copy" ] ||
+			fail release_not_copied "$1 could not be read whole, or changed meanwhile: run it again"
 		# Containers have some of it mounted, and their users read it as others: a checkout made with
 		# a strict umask is closed to them.
 		chmod -R go+rX "$target.new"

@@ -57,3 +57,15 @@ def test_a_machine_without_anything_has_no_revision(machine: Machine) -> None:
     done = machine.run(PROVISION / "revision")
     assert done.code == 1
     assert "role_unknown: this machine was never set up" in done.output
+
+
+def test_a_release_that_is_not_read_whole_is_not_used(machine: Machine) -> None:
+    """A disk with a bad sector, or a checkout that changes meanwhile: tar reads on and says so."""
+    source = machine.folder / "checkout"
+    source.mkdir()
+    (source / "LICENSE").write_text("kept")
+    machine.program("tar", 'case $* in *-cf*) /bin/tar "$@"; exit 2 ;; *) exec /bin/tar "$@" ;; esac')
+    done = machine.shell(f"copy_release {source} one")
+    assert done.code != 0
+    assert f"release_not_copied: {source}" in done.output
+    assert not (machine.opt / "releases" / "one").exists()
