@@ -1,13 +1,19 @@
 """The rows of workers: a process may have the name of the one that was killed before it."""
 
+from time import sleep
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from idrl_testing.database import Database
 from idrl_testing.waiting import wait_until
+from worker_server import share_monitor
 from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
 from worker_server.queue import workers
+from worker_server.settings import Settings
+from worker_server.share_monitor import ShareMonitor
+from worker_server.storage import MARKER
 
 # In a container every process of a worker has this pid, and each restart the same host name.
 NAME = "0f3a5c7e9b1d:1"
@@ -50,3 +56,30 @@ def test_later_beats_keep_start_and_fault() -> None:
     after = workers.liveness()
     assert (after.started_at, after.faults) == (before.started_at, before.faults)
     assert after.scratch_free_bytes == {NAME: 7}
+
+
+@pytest.mark.usefixtures("database")
+def test_worker_whose_machine_lacks_the_share_says_so(
+    app: Flask, client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "BEAT_S", 0.05)
+    monkeypatch.setattr(workers, "ALIVE_S", 30)
+    monkeypatch.setattr(share_monitor, "_FRESH_S", 0)
+    marker = settings.remote_folder / MARKER
+    monitor = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
+    beat = WorkerHeartbeat(app, NAME, ["render"], share=monitor)
+    beat.start()
+    try:
+        wait_until(lambda: "render" in workers.liveness().workers)
+        assert workers.liveness().faults == {}
+        marker.unlink()
+        wait_until(lambda: workers.liveness().faults == {NAME: "storage_unavailable"})
+        assert b"idrl_worker_faults 1.0" in client.get("/metrics").data
+        marker.touch()
+        wait_until(lambda: workers.liveness().faults == {})
+        workers.note_fault(NAME, "internal_error")
+        marker.unlink()
+        sleep(0.5)
+        assert workers.liveness().faults == {NAME: "internal_error"}
+    finally:
+        beat.stop()

@@ -64,7 +64,9 @@ def test_a_release_that_is_not_read_whole_is_not_used(machine: Machine) -> None:
     source = machine.folder / "checkout"
     source.mkdir()
     (source / "LICENSE").write_text("kept")
-    machine.program("tar", 'case $* in *-cf*) /bin/tar "$@"; exit 2 ;; *) exec /bin/tar "$@" ;; esac')
+    machine.program(
+        "tar", 'case $* in *-cf*) /bin/tar "$@"; exit 2 ;; *) exec /bin/tar "$@" ;; esac'
+    )
     done = machine.shell(f"copy_release {source} one")
     assert done.code != 0
     assert f"release_not_copied: {source}" in done.output

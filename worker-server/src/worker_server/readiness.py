@@ -39,7 +39,10 @@ class NoLiveWorker(Exception):
 
 
 class WorkerFault(Exception):
-    """A live worker has had an internal fault, and no work has succeeded there since."""
+    """A live worker has had an internal fault, and no work has succeeded there since.
+
+    Or its machine cannot use the share.
+    """
 
 
 def checks(settings: Settings, share: ShareMonitor, client: redis.Redis) -> dict[str, Check]:

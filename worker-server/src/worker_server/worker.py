@@ -22,6 +22,7 @@ from worker_server.jobs.webhook_senders import WebhookSenders
 from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
 from worker_server.media.selftest import SelfTestFailed
 from worker_server.settings import Settings
+from worker_server.share_monitor import ShareMonitor
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +97,8 @@ def start_worker_heartbeat(sender: Any, **_: object) -> None:  # noqa: ANN401 # 
     """Tell the database that this worker is alive, and which kinds of work it takes."""
     kinds = sorted(sender.app.amqp.queues.consume_from)
     scratch = settings.scratch_folder if "render" in kinds else None
-    beat = WorkerHeartbeat(flask_app, state.worker_name, kinds, scratch)
+    share = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
+    beat = WorkerHeartbeat(flask_app, state.worker_name, kinds, scratch, share)
     beat.start()
     signals.worker_shutdown.connect(lambda **_: beat.stop(), weak=False)
     if "fetch" in kinds:  # only fetch workers connect to other hosts

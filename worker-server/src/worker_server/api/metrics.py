@@ -29,7 +29,7 @@ _GAUGES = {
     "idrl_queue_oldest_seconds": ("How long the oldest due work has waited.", ["kind"]),
     "idrl_paused": ("1 while this kind of work is paused.", ["kind"]),
     "idrl_workers": ("Workers with a recent heartbeat.", ["kind"]),
-    "idrl_worker_faults": ("Live workers that had an internal fault.", []),
+    "idrl_worker_faults": ("Live workers that had an internal fault, or lack the share.", []),
     "idrl_worker_start_time_seconds": ("Latest start of a live worker.", ["kind"]),
     "idrl_store_uptime_seconds": ("Uptime of PostgreSQL and Redis.", ["store"]),
     "idrl_last_sweep_timestamp_seconds": ("When a step of the sweeper last succeeded.", ["step"]),

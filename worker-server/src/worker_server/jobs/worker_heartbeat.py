@@ -9,6 +9,8 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker_server.queue import workers
+from worker_server.share_monitor import ShareMonitor
+from worker_server.storage import ShareAway
 
 _log = logging.getLogger(__name__)
 
@@ -16,14 +18,21 @@ _log = logging.getLogger(__name__)
 class WorkerHeartbeat:
     """Beats between `start` and `stop`; a process that is killed or frozen stops beating.
 
-    Each beat says how much space is left at `scratch`, where the worker has such a folder.
+    Each beat says how much space is left at `scratch`, where the worker has such a folder, and
+    whether this machine can use the share, without which the worker lives and claims nothing.
     """
 
     def __init__(
-        self, app: Flask, name: str, kinds: list[str], scratch: Path | None = None
+        self,
+        app: Flask,
+        name: str,
+        kinds: list[str],
+        scratch: Path | None = None,
+        share: ShareMonitor | None = None,
     ) -> None:
         self._app = app
         self._scratch = scratch
+        self._share = share
         self._name = name
         self._kinds = kinds
         self._ended = threading.Event()
@@ -53,6 +62,9 @@ class WorkerHeartbeat:
             _log.warning("scratch folder unusable: %s", error.strerror)
             return 0
 
+    def _share_is_away(self) -> bool:
+        return self._share is not None and isinstance(self._share.last().error, ShareAway)
+
     def _run(self) -> None:
         is_first = True
         while True:
@@ -61,6 +73,7 @@ class WorkerHeartbeat:
                     scratch_free_bytes = self._scratch_free_bytes()
                     workers.beat(self._name, self._kinds, scratch_free_bytes, is_first=is_first)
                     is_first = False
+                    workers.note_share(self._name, is_away=self._share_is_away())
                 except SQLAlchemyError as error:
                     _log.warning("worker heartbeat not recorded: %s", type(error).__name__)
                 except Exception:  # noqa: BLE001 # the thread must not end: the worker is alive

@@ -20,7 +20,8 @@ from worker_server.models.base import Base
 class Worker(Base):
     """A worker process and its last heartbeat.
 
-    `fault_code` is the code of an internal fault since the worker's last success.
+    `fault_code` is the code of an internal fault since the worker's last success, or
+    `storage_unavailable` while its machine cannot use the share.
     """
 
     __tablename__ = "workers"

@@ -8,6 +8,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from worker_server.db import transaction
+from worker_server.errors import FailureCode
 from worker_server.models import Sweep, Worker
 from worker_server.queue.sql_common import Values, seconds_from_now
 
@@ -86,6 +87,17 @@ def note_fault(name: str, code: str | None) -> None:
     at = None if code is None else func.now()
     with transaction() as session:
         session.execute(update(Worker).where(*where).values(fault_code=code, fault_at=at))
+
+
+def note_share(name: str, *, is_away: bool) -> None:
+    """Record whether the worker's machine can use the share; a fault of another kind stays."""
+    is_noted = Worker.fault_code == FailureCode.STORAGE_UNAVAILABLE
+    where = Worker.fault_code.is_(None) if is_away else is_noted
+    code, at = (FailureCode.STORAGE_UNAVAILABLE, func.now()) if is_away else (None, None)
+    with transaction() as session:
+        session.execute(
+            update(Worker).where(Worker.name == name, where).values(fault_code=code, fault_at=at)
+        )
 
 
 def delete_dead() -> None:
