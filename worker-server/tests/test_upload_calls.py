@@ -114,3 +114,23 @@ def test_slow_call_with_a_checksum_is_not_ended(
     other = uploads.new()
     assert uploads.patch(other, 0, CONTENT).status_code == 204
     assert 0 < uploads.offset(other) < len(CONTENT)
+
+
+@pytest.mark.usefixtures("no_wakeups")
+def test_upload_of_a_deleted_task_is_gone(uploads: Uploads) -> None:
+    """As its file is: no task is left that could be deleted first."""
+    upload_id = uploads.whole(CONTENT)
+    path, sources = f"/uploads/{upload_id}", {"upload_id": upload_id}
+
+    def post(path: str, body: object) -> TestResponse:
+        return uploads.client.post(path, json=body, headers=uploads.headers)
+
+    task = post("/tasks", sources).get_json()
+    assert uploads.client.delete(task["link"], headers=uploads.headers).status_code == 200
+    assert uploads.client.delete(task["link"], headers=uploads.headers).status_code == 200
+    assert uploads.client.head(path, headers=uploads.headers).status_code == 410
+    assert problem(uploads.patch(path, len(CONTENT), b"")) == (410, "upload_gone")
+    assert problem(uploads.client.delete(path, headers=uploads.headers)) == (410, "upload_gone")
+    assert problem(post("/tasks", sources)) == (410, "upload_gone")
+    errors = post("/batches", {"items": [sources]}).get_json()["errors"]
+    assert [error["code"] for error in errors] == ["upload_gone"]

@@ -108,9 +108,12 @@ _STATE = (
     Upload.expires_at,
 )
 _IS_UNUSED = usage.UPLOAD_IS_UNUSED
-_IS_GONE = or_(Upload.deleted_at.is_not(None), and_(Upload.task_id.is_(None), ~_IS_UNUSED)).label(
-    "is_gone"
-)
+# The file of a task that was deleted is removed soon, and the row only later.
+_IS_GONE = or_(
+    Upload.deleted_at.is_not(None),
+    and_(Upload.task_id.is_(None), ~_IS_UNUSED),
+    and_(Upload.task_id.is_not(None), ~exists().where(Task.id == Upload.task_id)),
+).label("is_gone")
 
 
 def source_url(upload_id: uuid.UUID) -> str:
