@@ -110,6 +110,35 @@ def test_date_that_nginx_reads_otherwise_bypasses_the_cache(
     assert answer.headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"
 
 
+@pytest.mark.parametrize(
+    ("conditions", "place"),
+    [
+        ({"If-Match": ""}, "_tasks"),
+        ({"If-Match": SHA256}, "_tasks"),
+        ({"If-Match": f'"x",, "{SHA256}"'}, "_tasks"),
+        ({"If-Match": "*"}, "_clips"),
+        ({"If-Match": f'W/"x" , "{SHA256}"'}, "_clips"),
+        ({"If-Range": SHA256}, "_tasks"),
+        ({"If-Range": ""}, "_tasks"),
+        ({"If-Range": "Friday, 02-Jan-26 03:04:05 GMT"}, "_tasks"),
+        ({"If-Range": "Fri, 02 Jan 2026 03:04:05 GMT"}, "_clips"),
+        ({"If-Range": f'"{SHA256}"'}, "_clips"),
+        ({"If-Range": f'W/"{SHA256}"'}, "_clips"),
+    ],
+)
+def test_condition_that_nginx_reads_otherwise_bypasses_the_cache(
+    caching: FlaskClient,
+    tasks: TasksStandIn,
+    headers: dict[str, str],
+    conditions: dict[str, str],
+    place: str,
+) -> None:
+    """It refuses an empty If-Match, and takes no tag without quotes (of curl -H "If-Match: $TAG")."""
+    tasks.answer = responding(200, **{"Content-Length": "1000"})
+    answer = caching.get(CLIP, headers={**headers, "Range": "bytes=0-9", **conditions})
+    assert answer.headers["X-Accel-Redirect"].split("/")[1] == place
+
+
 def test_name_of_a_clip_comes_with_the_check(
     caching: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
 ) -> None:

@@ -170,9 +170,7 @@ def file_response(service: TasksService, clips: Clips, path: str, query: str = "
     target = f"{path}?{query}" if query else path
     if not clips.accel_redirect:
         return relay(service.send(request.method, target, request_headers(), None))
-    # nginx minds this header beside If-Match too, and without a valid date (RFC 9110 §13.1.4).
-    has_date = "If-Unmodified-Since" in request.headers
-    is_cacheable = _CLIP.fullmatch(path) and ranges.can_nginx_cut() and not has_date
+    is_cacheable = _CLIP.fullmatch(path) and ranges.can_nginx_answer()
     if is_cacheable and clips.may_be_cached():
         return _cached_clip(service, path)
     return _accel_redirect(f"/_tasks{target}")
