@@ -8,6 +8,10 @@ from dataclasses import replace
 
 from idrl_common.problems import Problem
 
+# The last slots, this share of all, are for accounts that have none: however slowly a few accounts
+# send or read, others have their turn.
+_KEPT_SHARE = 1 / 8
+
 
 class Slots:
     """Counts the slow calls of this process, such as downloads and uploads, against two bounds.
@@ -33,7 +37,8 @@ class Slots:
         with self._lock:
             if self._busy[owner_id] >= self._max_parallel_per_account:
                 raise replace(self._of_account)
-            if self._busy.total() >= self._max_parallel:
+            kept = int(self._max_parallel * _KEPT_SHARE) if self._busy[owner_id] else 0
+            if self._busy.total() >= self._max_parallel - kept:
                 raise replace(self._of_all)
             self._busy[owner_id] += 1
         freed = threading.Lock()
