@@ -133,7 +133,7 @@ def test_condition_that_nginx_reads_otherwise_bypasses_the_cache(
     conditions: dict[str, str],
     place: str,
 ) -> None:
-    """It refuses an empty If-Match, and takes no tag without quotes (of curl -H "If-Match: $TAG")."""
+    """nginx refuses an empty If-Match, and matches no tag without quotes."""
     tasks.answer = responding(200, **{"Content-Length": "1000"})
     answer = caching.get(CLIP, headers={**headers, "Range": "bytes=0-9", **conditions})
     assert answer.headers["X-Accel-Redirect"].split("/")[1] == place

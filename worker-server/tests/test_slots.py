@@ -14,12 +14,12 @@ PICTURES = (poster_views.MAX_PARALLEL_PICTURES, poster_views.MAX_PARALLEL_PICTUR
 
 def fill(slots: Slots, owner_id: int) -> tuple[list[Callable[[], None]], Problem]:
     """Take all that the account gets; return what frees them, and the refusal of one more."""
-    taken: list[Callable[[], None]] = []
+    frees: list[Callable[[], None]] = []
     while True:
         try:
-            taken.append(slots.acquire(owner_id))
+            frees.append(slots.acquire(owner_id))
         except Problem as refusal:
-            return taken, refusal
+            return frees, refusal
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,4 @@ def test_a_few_accounts_leave_a_slot_to_another_one(
     other, refusal = fill(slots, 0)
     assert (len(other), refusal.status) == (1, 503)
     first[0]()
-    assert slots.acquire(1000)
+    slots.acquire(1000)()
