@@ -212,7 +212,7 @@ def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Ti
     if not sound.pts:
         return video_line, Timeline()
     video_line = without_gaps_under_sound(
-        video_line, video.order, video.tick_s, sound.order, sound.tick_s
+        video_line, video.order, video.tick_s, sound.order, sound.tick_s, sound.behind
     )
     may_go_back = sound.is_cut or demuxer == "ogg"
     sound_line = find_timeline(

@@ -20,6 +20,9 @@ STALLED_PACKETS = 3
 _SAME_SHIFT_S = 1
 # Sound packets within a gap of the picture that prove that the sound continued.
 _COVERING_PACKETS = 10
+# That sound is stored within so many packets of the picture; what is further away, with stamps of
+# the gap all the same, is of another piece of a joined file.
+_PACKETS_BESIDE = 8
 
 
 @dataclass(frozen=True)
@@ -239,18 +242,21 @@ def without_gaps_under_sound(
     video_tick_s: Fraction,
     sound_times: Sequence[int | None],
     sound_tick_s: Fraction,
+    behind: Sequence[int],
 ) -> Timeline:
     """Return the picture's timeline without discontinuities that sound plays through.
 
-    In such a gap the picture stood still.
+    In such a gap the picture stood still. `behind` is as of `match_sound`.
     """
     kept: list[Discontinuity] = []
     removed = 0
     starts = (Discontinuity(0, 0), *video.discontinuities)
     for before, each in zip(starts, video.discontinuities, strict=False):
         delta = each.shift - before.shift
+        beside = range(each.index - _PACKETS_BESIDE, each.index + _PACKETS_BESIDE + 1)
+        sound = [time for time, count in zip(sound_times, behind, strict=True) if count in beside]
         if delta < 0 and _sound_plays_through(
-            video_times, each.index, video_tick_s, sound_times, sound_tick_s
+            video_times, each.index, video_tick_s, sound, sound_tick_s
         ):
             removed += delta
         else:
