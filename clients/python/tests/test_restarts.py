@@ -15,6 +15,7 @@ from idrl_client.clipping import Job
 from idrl_testing import site as web_site
 from idrl_testing.site import Request, Site
 
+ACCOUNT = b'{"live_tasks": 0, "username": "ada"}'
 BUSY = json.dumps({"status": 503, "code": "too_busy", "detail": "A sentence."}).encode()
 
 
@@ -22,7 +23,7 @@ class _System(BaseHTTPRequestHandler):
     """Closes each connection after its answer: the next call makes a new one."""
 
     def do_GET(self) -> None:
-        self._send(200, b"{}")
+        self._send(200, ACCOUNT)
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -103,12 +104,12 @@ def test_system_that_stays_away_is_waited_for_once(port: int, busy: Site, *, is_
 
 def test_system_that_is_back_is_waited_for_again(busy: Site) -> None:
     def busy_once(request: Request) -> None:
-        request.send(503, BUSY) if request.count == 1 else request.send(200, b"{}")
+        request.send(503, BUSY) if request.count == 1 else request.send(200, ACCOUNT)
 
-    busy.add("me", b"{}")
+    busy.add("me", ACCOUNT)
     busy.add("usage", answer=busy_once)
     client = Client(busy.url, "k", patience_s=1.0)
     with pytest.raises(Unreachable):
         client.task("0")
     client.account()
-    assert not client.usage()
+    assert client.usage() == json.loads(ACCOUNT)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
-from idrl_client.connection import Connection, DeletedBefore, document
+from idrl_client.connection import Connection, DeletedBefore
+from idrl_client.documents import document, rows
 from idrl_client.errors import LocalFault
 from idrl_client.models import (
     Account,
@@ -24,6 +25,9 @@ from idrl_client.uploads import readable_name
 
 ENDED = frozenset({"done", "failed", "canceled"})
 _PAGE = 100
+# Fields by which a document is recognized as one of idrl.
+_OF_TASKS = ("task_id", "status")
+_OF_BRANDS = ("brand_id", "name")
 _MAX_BRAND_BYTES = 32 * 1024 * 1024
 
 
@@ -48,16 +52,16 @@ class Client:
         """Return a client with a token that is valid for an hour."""
         body = {"email": email, "password": password}
         answer = Connection(base_url).call("POST", "/auth/login", json=body)
-        return cls(base_url, str(document(answer)["token"]))
+        return cls(base_url, str(document(answer, "token")["token"]))
 
     def account(self) -> Account:
         """Return the account that the key belongs to."""
-        return cast("Account", self._get("/me"))
+        return cast("Account", self._get("/me", "username"))
 
     def create_key(self, name: str) -> KeyWithSecret:
         """Create an API key; only this response contains it."""
         answer = self.connection.call("POST", "/me/keys", is_repeatable=False, json={"name": name})
-        return cast("KeyWithSecret", document(answer))
+        return cast("KeyWithSecret", document(answer, "key"))
 
     def create_task(self, task: NewTask, idempotency_key: str | None = None) -> Task:
         """Submit a video; with the same key again it is the same task, for 24 h."""
@@ -68,7 +72,7 @@ class Client:
             is_repeatable=bool(idempotency_key),
             json=task,
         )
-        return cast("Task", document(answer))
+        return cast("Task", document(answer, *_OF_TASKS))
 
     def tasks(self, limit: int, **filters: str) -> Iterator[Task]:
         """Yield the newest tasks; `filters` are the parameters of `GET /tasks`."""
@@ -76,14 +80,14 @@ class Client:
         query: dict[str, Any] = {**filters, "max": min(limit, _PAGE)}
         while path and limit > 0:
             answer = self.connection.call("GET", path, params=query)
-            page = cast("list[Task]", document(answer))[:limit]
+            page = cast("list[Task]", rows(answer, *_OF_TASKS))[:limit]
             yield from page
             limit -= len(page)
             path, query = answer.links.get("next", {}).get("url"), {}
 
     def task(self, task_id: str) -> TaskWithParts:
         """Return a task and its parts."""
-        return cast("TaskWithParts", self._get(_path(task_id)))
+        return cast("TaskWithParts", self._get(_path(task_id), *_OF_TASKS))
 
     def delete_task(self, task_id: str) -> Deleted | Canceling:
         """Abort a live task, or delete an ended one with its clips."""
@@ -91,25 +95,25 @@ class Client:
             answer = self.connection.call("DELETE", _path(task_id))
         except DeletedBefore:
             return {"task_id": task_id, "status": "deleted"}
-        return cast("Deleted | Canceling", document(answer))
+        return cast("Deleted | Canceling", document(answer, *_OF_TASKS))
 
     def retry_task(self, task_id: str) -> Task:
         """Try a failed task again; clips that are done stay."""
         answer = self.connection.call("POST", f"{_path(task_id)}/retry", is_repeatable=False)
-        return cast("Task", document(answer))
+        return cast("Task", document(answer, *_OF_TASKS))
 
     def start_task(self, task_id: str) -> TaskWithParts:
         """Start a planned task; a task that was started before stays as it is."""
         answer = self.connection.call("POST", f"{_path(task_id)}/start")
-        return cast("TaskWithParts", document(answer))
+        return cast("TaskWithParts", document(answer, *_OF_TASKS))
 
     def brands(self) -> list[Brand]:
         """Return the account's brands, the newest first."""
-        return cast("list[Brand]", self._get("/brands"))
+        return cast("list[Brand]", rows(self.connection.call("GET", "/brands"), *_OF_BRANDS))
 
     def brand(self, brand_id: str) -> Brand:
         """Return a brand."""
-        return cast("Brand", self._get(_brand_path(brand_id)))
+        return cast("Brand", self._get(_brand_path(brand_id), *_OF_BRANDS))
 
     def create_brand(self, name: str, files: Mapping[str, Path], **fields: str | float) -> Brand:
         """Create a brand of the files `before`, `after` and `watermark`, each of them optional.
@@ -121,7 +125,7 @@ class Client:
             is_repeatable=False,
             files={**_as_parts({"name": name, **fields}), **_contents(files)},
         )
-        return cast("Brand", document(answer))
+        return cast("Brand", document(answer, *_OF_BRANDS))
 
     def brand_preview(self, brand_id: str, aspect: str) -> bytes:
         """Return a JPEG picture of what a brand looks like."""
@@ -135,20 +139,20 @@ class Client:
 
     def default_brand(self) -> DefaultBrand:
         """Return the brand of tasks that name none."""
-        return cast("DefaultBrand", self._get("/brands/default"))
+        return cast("DefaultBrand", self._get("/brands/default", "brand_id"))
 
     def set_default_brand(self, brand_id: str) -> DefaultBrand:
         """Choose the brand of later tasks that name none: an id, `built-in` or `none`."""
         body = {"brand_id": brand_id}
         answer = self.connection.call("PUT", "/brands/default", json=body)
-        return cast("DefaultBrand", document(answer))
+        return cast("DefaultBrand", document(answer, "brand_id"))
 
     def usage(self) -> Usage:
         """Return what the account uses, and its limits."""
-        return cast("Usage", self._get("/usage"))
+        return cast("Usage", self._get("/usage", "live_tasks"))
 
-    def _get(self, path: str) -> object:
-        return cast("object", document(self.connection.call("GET", path)))
+    def _get(self, path: str, *names: str) -> object:
+        return cast("object", document(self.connection.call("GET", path), *names))
 
 
 def _path(task_id: str) -> str:

@@ -13,6 +13,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
+from idrl_client.documents import not_idrl, problem, sentence_of
 from idrl_client.errors import IdrlError, NotFound, NotLoggedIn, Refused, Unreachable
 
 _CONNECT_S = 10.0
@@ -170,14 +171,6 @@ def _host(base_url: str) -> str:
     return host
 
 
-def document(answer: requests.Response) -> Any:  # noqa: ANN401 # JSON of the contract's shape
-    """Return the JSON of a response; raise Unreachable if it is not JSON."""
-    try:
-        return answer.json()
-    except ValueError as error:
-        raise _not_idrl(answer) from error
-
-
 def _is_busy(answer: requests.Response) -> bool:
     """Return whether waiting helps: quotas end when tasks do or the day does, not in seconds.
 
@@ -201,29 +194,17 @@ def _retry_after_s(answer: requests.Response, default_s: float) -> float:
         return default_s
 
 
-def _problem(answer: requests.Response) -> dict[str, Any]:
-    """Return the problem document; {} for what is none, such as `{"code": 404}` of another API."""
-    try:
-        document = answer.json()
-    except ValueError:
-        return {}
-    fields = document if isinstance(document, dict) else {}
-    return fields if all(isinstance(fields.get(name), str) for name in ("code", "detail")) else {}
-
-
 def _code(answer: requests.Response) -> str:
-    return str(_problem(answer).get("code", ""))
+    return str(problem(answer).get("code", ""))
 
 
 def _error(answer: requests.Response) -> IdrlError:
     """Return the exception for an error response."""
-    problem = _problem(answer)
-    if not problem:
-        return _not_idrl(answer)
-    errors = problem.get("errors") or []
-    fields = [f"{x['field']}: {x['message']}" for x in errors if {"field", "message"} <= set(x)]
-    message = f"{'; '.join([problem['detail'], *fields])} ({problem['code']})"
-    if problem["code"] == "bad_credentials":
+    found = problem(answer)
+    if not found:
+        return not_idrl(answer)
+    message = sentence_of(found)
+    if found["code"] == "bad_credentials":
         return NotLoggedIn(message)
     if answer.status_code == HTTPStatus.UNAUTHORIZED:
         return NotLoggedIn(f"{message}: create a key and log in with `idrl login`")
@@ -231,21 +212,14 @@ def _error(answer: requests.Response) -> IdrlError:
         return NotFound(message)
     if _is_busy(answer):
         return Unreachable(message)
-    return Refused(message, problem["code"])
-
-
-def _not_idrl(answer: requests.Response) -> Unreachable:
-    return Unreachable(
-        f"{answer.url} answers {answer.status_code} {answer.reason}, and not as idrl does:"
-        " is IDRL_URL the address of an idrl system?"
-    )
+    return Refused(message, found["code"])
 
 
 def _redirected(base_url: str, path: str, answer: requests.Response) -> Unreachable:
     """Return the error for a redirect, with the address of the system without the call's path."""
     target = urljoin(answer.url, answer.headers["Location"]).partition("?")[0]
     if not target.endswith(path):
-        return _not_idrl(answer)
+        return not_idrl(answer)
     address = target.removesuffix(path)
     return Unreachable(f"{base_url} redirects to {address}: give that address as IDRL_URL")
 

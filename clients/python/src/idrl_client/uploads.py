@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from idrl_client.connection import Connection, document
+from idrl_client.connection import Connection
+from idrl_client.documents import not_idrl, rows
 from idrl_client.errors import IdrlError, LocalFault, Refused, Unreachable
 
 _CHUNK_BYTES = 8 * 1024 * 1024
@@ -49,7 +50,10 @@ def _create(connection: Connection, path: Path, size_bytes: int) -> str:
     name = b64encode(readable_name(path).encode()).decode()
     headers = {"Upload-Length": str(size_bytes), "Upload-Metadata": f"filename {name}"}
     answer = connection.call("POST", "/uploads", headers={**_TUS, **headers}, is_repeatable=False)
-    return answer.headers["Location"].rstrip("/").rpartition("/")[2]
+    upload_id = answer.headers.get("Location", "").rstrip("/").rpartition("/")[2]
+    if not upload_id:
+        raise not_idrl(answer)
+    return upload_id
 
 
 def readable_name(path: Path) -> str:
@@ -99,7 +103,8 @@ def _send_chunk(connection: Connection, path: Path, upload_id: str, offset: int)
 
 def find_offset(connection: Connection, upload_id: str) -> int | None:
     """Return how many bytes have arrived; None for an upload that is gone or that a task has."""
-    uploads: list[dict[str, Any]] = document(connection.call("GET", "/uploads"))
+    answer = connection.call("GET", "/uploads")
+    uploads: list[dict[str, Any]] = rows(answer, "upload_id", "offset_bytes")
     offsets_bytes = (each["offset_bytes"] for each in uploads if each["upload_id"] == upload_id)
     return next(offsets_bytes, None)
 

@@ -1,0 +1,60 @@
+"""The JSON of a response, checked to be what idrl sends: another service may answer there."""
+
+from typing import Any
+
+import requests
+
+from idrl_client.errors import Unreachable
+
+
+def document(answer: requests.Response, *names: str) -> Any:  # noqa: ANN401 # JSON of the contract's shape
+    """Return the JSON object of a response; raise Unreachable if it is none with these fields."""
+    found = _json(answer)
+    if not _has(found, names):
+        raise not_idrl(answer)
+    return found
+
+
+def rows(answer: requests.Response, *names: str) -> Any:  # noqa: ANN401 # as above
+    """Return the JSON list of a response; raise Unreachable unless each row has these fields."""
+    found = _json(answer)
+    if not isinstance(found, list) or not all(_has(each, names) for each in found):
+        raise not_idrl(answer)
+    return found
+
+
+def problem(answer: requests.Response) -> dict[str, Any]:
+    """Return the problem document; {} for what is none, such as `{"code": 404}` of another API."""
+    try:
+        found = answer.json()
+    except ValueError:
+        return {}
+    fields = found if isinstance(found, dict) else {}
+    return fields if all(isinstance(fields.get(name), str) for name in ("code", "detail")) else {}
+
+
+def sentence_of(found: dict[str, Any]) -> str:
+    """Return what a problem document says, with what it says of single fields."""
+    errors = found.get("errors")
+    named = errors if isinstance(errors, list) else []
+    fields = [f"{x['field']}: {x['message']}" for x in named if _has(x, ("field", "message"))]
+    return f"{'; '.join([found['detail'], *fields])} ({found['code']})"
+
+
+def not_idrl(answer: requests.Response) -> Unreachable:
+    """Return the error about a response that no idrl system gives."""
+    return Unreachable(
+        f"{answer.url} answers {answer.status_code} {answer.reason}, and not as idrl does:"
+        " is IDRL_URL the address of an idrl system?"
+    )
+
+
+def _json(answer: requests.Response) -> object:
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise not_idrl(answer) from error
+
+
+def _has(found: object, names: tuple[str, ...]) -> bool:
+    return isinstance(found, dict) and all(name in found for name in names)
