@@ -41,8 +41,8 @@ export function onLoginNeeded(prompt, session) {
  * @param {string} method
  * @param {string} path
  * @param {any} [body]
- * @param {{headers?: Record<string, string>, anonymous?: boolean, onSent?: (bytes: number) => void}} [options]
- *   `onSent`: called while a file is sent, with how many bytes of it have been
+ * @param {{headers?: Record<string, string>, anonymous?: boolean, onSent?: (bytes: number) => void, signal?: AbortSignal}} [options]
+ *   `onSent`: called while a file is sent, with how many bytes of it have been; `signal`: ends that
  * @returns {Promise<{status: number, data: any, headers: Headers}>}
  */
 export async function call(method, path, body, options = {}) {
@@ -81,15 +81,15 @@ export const get = async (path) => (await call("GET", path)).data;
 
 /**
  * @param {string} method @param {string} path @param {any} body
- * @param {{headers?: Record<string, string>, onSent?: (bytes: number) => void}} options
+ * @param {{headers?: Record<string, string>, onSent?: (bytes: number) => void, signal?: AbortSignal}} options
  */
-async function send(method, path, body, { headers: given, onSent }) {
+async function send(method, path, body, { headers: given, onSent, signal }) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json", ...given };
   const isFile = body instanceof Blob || body instanceof FormData;
   if (body !== undefined && !isFile) headers["Content-Type"] = "application/json";
   try {
-    const answer = isFile ? await sendFile(method, path, body, headers, onSent) : await fetch(path, {
+    const answer = isFile ? await sendFile(method, path, body, headers, onSent, signal) : await fetch(path, {
       method, headers, body: JSON.stringify(body), credentials: "same-origin", cache: "no-store", signal: abortedAfter(CALL_MAX_MS),
     });
     learnClock(answer.headers.get("Date"));
@@ -101,15 +101,18 @@ async function send(method, path, body, { headers: given, onSent }) {
 
 /** Send a file, however long that takes while it gets on. Not by `fetch`, which does not tell whether it does.
  * @param {string} method @param {string} path @param {Blob | FormData} body @param {Record<string, string>} headers
- * @param {(bytes: number) => void} [onSent] @returns {Promise<Response>} */
-function sendFile(method, path, body, headers, onSent) {
+ * @param {(bytes: number) => void} [onSent] @param {AbortSignal} [signal] @returns {Promise<Response>} */
+function sendFile(method, path, body, headers, onSent, signal) {
   const request = new XMLHttpRequest();
+  const end = () => request.abort();
   let timer = 0;
   const waitOn = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => request.abort(), body instanceof FormData ? FORM_MAX_MS : CALL_MAX_MS);
+    timer = setTimeout(end, body instanceof FormData ? FORM_MAX_MS : CALL_MAX_MS);
   };
   return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject();
+    signal?.addEventListener("abort", end);
     request.onload = resolve;
     request.onerror = request.onabort = reject;
     request.upload.onprogress = ({ loaded }) => {
@@ -120,7 +123,10 @@ function sendFile(method, path, body, headers, onSent) {
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     request.send(body);
     waitOn();
-  }).then(() => answerOf(request)).finally(() => clearTimeout(timer));
+  }).then(() => answerOf(request)).finally(() => {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", end);
+  });
 }
 
 /** Return what a request got, as `fetch` would. @param {XMLHttpRequest} request */

@@ -17,15 +17,18 @@ export const nowMs = () => Date.now() + aheadMs;
 /** Return milliseconds since the page was loaded, which no change of the clock moves. */
 export const uptimeMs = () => performance.now();
 
-/** Wait `ms`, or less if the browser comes online again. @param {number} ms @returns {Promise<void>} */
-export function pause(ms) {
+/** Wait `ms`, or less if the browser comes online again or `signal` is aborted.
+ * @param {number} ms @param {AbortSignal} [signal] @returns {Promise<void>} */
+export function pause(ms, signal) {
   return new Promise((resolve) => {
     const end = () => {
       clearTimeout(timer);
       removeEventListener("online", end);
+      signal?.removeEventListener("abort", end);
       resolve();
     };
     const timer = setTimeout(end, ms);
     addEventListener("online", end);
+    signal?.addEventListener("abort", end);
   });
 }

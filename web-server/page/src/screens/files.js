@@ -8,7 +8,7 @@ import { goTo, place } from "../router.js";
 import { state } from "../session.js";
 import { uptimeMs } from "../time.js";
 import { announce, Bar, Failure, html, useAttempt } from "../ui.js";
-import { discard, discardOld, forget, isContinuable, isOfOne, repeated, upload } from "../uploads.js";
+import { discard, discardOld, forget, isContinuable, isOfOne, repeated, undo, upload } from "../uploads.js";
 import { adviceOf, lasting, sizeOf, t } from "../words.js";
 
 /** HTTP statuses of POST /tasks after which this upload can never become a task. */
@@ -18,7 +18,7 @@ const GONE = [404, 409, 410];
  * `begun`: time (uptimeMs) and offset when this page began to send (for the rate); `choices`: the options for this
  * file, kept when the form was cleared after the file was added, also for Retry.
  * @typedef {{file: File, sentBytes: number, isWaiting: boolean, begun: {ms: number, bytes: number} | null,
- *   choices: any, isAlone: boolean, taskId: string, error: string, state: {isCanceled: boolean}}} Row
+ *   choices: any, isAlone: boolean, taskId: string, error: string, canceling: AbortController}} Row
  */
 
 // Outside of the component: uploads continue while another screen is open.
@@ -32,7 +32,7 @@ effect(() => {
 });
 effect(() => {
   if (state.value !== "out") return;
-  rows.peek().forEach((row) => (row.state.isCanceled = true));
+  rows.peek().forEach((row) => row.canceling.abort());
   rows.value = [];
 });
 
@@ -53,20 +53,22 @@ const rowOf = (file) => rows.value.find((row) => row.file === file);
 /** @param {Row} row @param {(isAlone: boolean) => any} itemOf */
 async function send(row, itemOf) {
   const { file, isAlone } = row;
-  if (row.state.isCanceled) return;
+  const { signal } = row.canceling;
+  if (signal.aborted) return;
   const onProgress = (/** @type {number} */ sentBytes, isWaiting = false) => {
     const begun = rowOf(file)?.begun || (isWaiting ? null : { ms: uptimeMs(), bytes: sentBytes });
     change(file, { sentBytes, isWaiting, begun });
   };
   try {
     if (!row.choices) itemOf(isAlone); // mistyped options are refused before the file is sent
-    const id = await upload(file, onProgress, row.state);
-    if (row.state.isCanceled) return;
+    const id = await upload(file, onProgress, signal);
+    if (signal.aborted) return;
     const choices = rowOf(file)?.choices || itemOf(isAlone);
     const headers = { "Idempotency-Key": `upload-${id}` };
-    const make = async () => row.state.isCanceled || call("POST", "/tasks", { upload_id: id, ...choices }, { headers });
-    const made = await repeated(make, { onPause: () => onProgress(file.size, true) });
-    if (made === true) return discard(file, `/uploads/${id}`);
+    const make = () => call("POST", "/tasks", { upload_id: id, ...choices }, { headers });
+    const made = await repeated(make, { onPause: () => onProgress(file.size, true), signal })
+      .finally(() => void (signal.aborted && undo(file, id, make))); // not awaited: other files may wait for this one
+    if (signal.aborted) return;
     forget(file);
     change(file, { taskId: made.data.task_id });
   } catch (error) {
@@ -87,7 +89,7 @@ export function Files({ itemOf, isOtherwiseEmpty, onSent, onLinks }) {
   }, []);
   const add = async (/** @type {FileList | null} */ files) => {
     const added = [...(files || [])].map((file) => ({
-      file, sentBytes: 0, isWaiting: false, begun: null, choices: null, isAlone: files?.length === 1, taskId: "", error: "", state: { isCanceled: false },
+      file, sentBytes: 0, isWaiting: false, begun: null, choices: null, isAlone: files?.length === 1, taskId: "", error: "", canceling: new AbortController(),
     }));
     rows.value = [...rows.value, ...added];
     for (const row of added) await send(row, itemOf);
@@ -124,25 +126,31 @@ export function Files({ itemOf, isOtherwiseEmpty, onSent, onLinks }) {
 /** Uploads that a reload or a closed tab has interrupted: their files have to be chosen again. */
 function Unfinished() {
   const poller = usePolled("/uploads", () => 0);
-  const { error, attempt } = useAttempt();
   const files = rows.value.map((row) => row.file);
   const uploads = (poller.state.value.value || [])
     .filter((/** @type {any} */ each) => isContinuable(each.upload_id) && !isOfOne(each.upload_id, files));
-  const remove = (/** @type {string} */ path) => attempt(async () => {
-    await discardOld(path);
-    await poller.refresh();
+  return html`<ul class="plain">${uploads.map((/** @type {any} */ each) => html`<${UnfinishedRow} key=${each.upload_id} upload=${each}
+    onDiscarded=${() => poller.refresh()} />`)}</ul>`;
+}
+
+/** @param {{upload: any, onDiscarded: () => Promise<void>}} props */
+function UnfinishedRow({ upload: { name, link, offset_bytes, length_bytes }, onDiscarded }) {
+  const { error, attempt } = useAttempt();
+  const remove = () => attempt(async () => {
+    await discardOld(link);
+    await onDiscarded();
   });
-  return html`<ul class="plain">${uploads.map((/** @type {any} */ each) => html`<li key=${each.upload_id}>
-    <span class="row-text"><span class="ellipsis">${each.name}</span>
-      <span class="facts">${t("files.unfinished", { sent: sizeOf(each.offset_bytes), all: sizeOf(each.length_bytes) })}</span></span>
-    <button class="quiet" onClick=${() => remove(each.link)} aria-label=${t("files.cancel_one", { name: each.name })}>${t("files.cancel")}</button>
-  </li>`)}</ul>
-  <${Failure} error=${error.value} />`;
+  return html`<li>
+    <span class="row-text"><span class="ellipsis">${name}</span>
+      <span class="facts">${t("files.unfinished", { sent: sizeOf(offset_bytes), all: sizeOf(length_bytes) })}</span>
+      <${Failure} error=${error.value} /></span>
+    <button class="quiet" onClick=${remove} aria-label=${t("files.cancel_one", { name })}>${t("files.cancel")}</button>
+  </li>`;
 }
 
 /** @param {Row} row */
 function cancel(row) {
-  row.state.isCanceled = true;
+  row.canceling.abort();
   if (row.error) discard(row.file);
   else forget(row.file); // a running upload() discards itself, and the same file again is another upload
   rows.value = rows.value.filter((each) => each.file !== row.file);
