@@ -95,6 +95,40 @@ def test_many_owners_take_turns_with_parts() -> None:
     assert owners == [*range(1, 6)] * 4
 
 
+def test_owner_with_fewer_recent_downloads_goes_first() -> None:
+    """Neither has a download now, and the other one's task is older."""
+    processing(owner_id=1)
+    submit(owner_id=1)
+    newer = submit(owner_id=2)
+    assert claim_task().task_id == newer
+
+
+def test_owner_with_fewer_recent_renders_goes_first() -> None:
+    processing(parts=1, owner_id=1)
+    finished_part()
+    processing(parts=1, owner_id=1)
+    newer = processing(parts=1, owner_id=2)
+    assert claim_part().task_id == newer
+
+
+def test_oldest_task_goes_first_where_owners_have_had_as_much() -> None:
+    older = submit(owner_id=2)
+    submit(owner_id=1)
+    assert claim_task().task_id == older
+
+
+def test_leases_of_dead_workers_do_not_count_against_their_owner() -> None:
+    """Until the sweeper takes them back; both owners have claimed once."""
+    submit(owner_id=1)
+    submit(owner_id=2)
+    claim_task()
+    expire_leases()
+    claim_task()
+    submit(owner_id=2)
+    newer = submit(owner_id=1)
+    assert claim_task().task_id == newer
+
+
 def test_claims_at_once_by_many_owners_take_no_part_twice(app: Flask) -> None:
     for owner_id in range(1, 11):
         processing(parts=5, owner_id=owner_id)
@@ -118,6 +152,25 @@ def test_locked_parts_are_skipped() -> None:
         assert claim_part().task_id == others
         assert claims.claim_part("me", 30) is None
     assert [claim_part().number, claim_part().number] == [0, 1]
+
+
+def test_locked_tasks_are_skipped() -> None:
+    """By a claim under way: no task is given to two workers."""
+    first, second, others = submit(owner_id=1), submit(owner_id=1), submit(owner_id=2)
+    with db.engine.connect() as other:
+        other.execute(text(f"SELECT 1 FROM tasks WHERE id = '{first}' FOR UPDATE"))
+        assert claim_task().task_id == second
+        assert claim_task().task_id == others
+        assert claims.claim_task("me", 30) is None
+    assert claim_task().task_id == first
+
+
+def test_tasks_that_are_not_due_are_skipped() -> None:
+    waits, due = submit(), submit()
+    leases.fail(claim_task(), LOST, RetryLimits(3))
+    assert claim_task().task_id == due
+    assert claims.claim_task("me", 30) is None
+    assert task_of(waits).status == "queued"
 
 
 def test_parts_that_are_not_due_are_skipped() -> None:
