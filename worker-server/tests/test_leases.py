@@ -101,6 +101,26 @@ def test_worker_that_lost_its_lease_writes_nothing() -> None:
     assert part_of(awake).path == clip(awake).path
 
 
+def test_worker_that_lost_its_lease_to_a_faster_one_has_not_finished() -> None:
+    """It removes its own file then; that of the other one is in use."""
+    submit()
+    asleep = claim_task()
+    run_out(asleep)
+    leases.fail(asleep, LOST, RetryLimits(3), expired_only=True)
+    due_now()
+    assert leases.begin_processing(claim_task(), {}, "source.2", plan(1))
+    assert not leases.begin_processing(asleep, {}, "source.1", plan(1))
+    asleep_part = claim_part()
+    leases.release(asleep_part)
+    awake = claim_part()
+    assert leases.finish_part(awake, clip(awake))
+    assert not leases.finish_part(asleep_part, clip(asleep_part))
+    assert (task_of(asleep.task_id).source_path, part_of(awake).path) == (
+        "source.2",
+        clip(awake).path,
+    )
+
+
 def test_worker_that_lost_its_lease_is_in_no_event() -> None:
     """Its events would name the worker that has the row now."""
     processing(parts=1)
@@ -320,6 +340,26 @@ def test_task_fails_with_its_last_part() -> None:
     assert leases.finish_part(good, clip(good))
     leases.fail(bad, BAD, RetryLimits(3))
     assert task_of(task_id).status == "failed"
+
+
+def test_task_fails_with_the_reason_of_its_first_failed_part() -> None:
+    """Whichever part failed first."""
+    task_id = processing(parts=2)
+    first, second = claim_part(), claim_part()
+    leases.fail(second, WorkFailed("clip_rejected", "too short"), RetryLimits(3))
+    leases.fail(first, BAD, RetryLimits(3))
+    task = task_of(task_id)
+    assert (task.error_code, task.error_message) == ("source_damaged", "broken")
+
+
+def test_part_that_succeeds_at_last_shows_no_error() -> None:
+    processing(parts=1)
+    leases.fail(claim_part(), LOST, RetryLimits(3))
+    due_now()
+    lease = claim_part()
+    assert leases.finish_part(lease, clip(lease))
+    part = part_of(lease)
+    assert (part.error_code, part.error_message, part.progress) == (None, None, 100)
 
 
 def test_leases_are_not_reclaimed_just_after_the_start_of_the_database() -> None:
