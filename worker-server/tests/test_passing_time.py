@@ -13,8 +13,8 @@ from upload_testing import CONTENT, Uploads, file_of
 from idrl_testing.database import Database
 from worker_server.app import create_app
 from worker_server.jobs import sweep
-from worker_server.jobs.uploads import remove_unneeded_uploads
-from worker_server.queue import leases, retention
+from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_uploads
+from worker_server.queue import leases, retention, webhooks
 from worker_server.settings import Settings
 from worker_testing import SOURCE, claim_task, finished_part, plan, post, problem, submit
 
@@ -93,6 +93,19 @@ def test_upload_of_a_task_does_not_end_by_time(
     assert (share / "uploads" / whole).read_bytes() == CONTENT
 
 
+def test_upload_that_was_deleted_is_gone_for_24_hours_and_then_unknown(
+    set_clock: SetClock, uploads: Uploads, settings: Settings
+) -> None:
+    path, deleted_at = uploads.new(), datetime.now(UTC).replace(microsecond=0)
+    set_clock(deleted_at)
+    assert uploads.client.delete(path, headers=uploads.headers).status_code == 204
+    remove_unneeded_uploads(settings)
+    for at, status in ((deleted_at + DAY, 410), (deleted_at + DAY + SECOND, 404)):
+        set_clock(at)
+        remove_stray_uploads(settings)
+        assert uploads.client.head(path, headers=uploads.headers).status_code == status
+
+
 @pytest.mark.parametrize("zone", ZONES)
 def test_day_of_the_quota_ends_at_midnight_utc(
     set_clock: SetClock, settings: Settings, auth: Auth, database: Database, zone: str
@@ -169,3 +182,57 @@ def test_task_expires_at_the_time_shown(
     set_clock(expires_at)
     sweep.delete_expired_tasks(monthly)
     assert problem(client.get(path, headers=auth())) == (404, "task_not_found")
+
+
+@pytest.fixture
+def deliveries(client: FlaskClient, auth: Auth) -> str:
+    """Two test events of a webhook that wait to be sent; the path of their list."""
+    body = {"url": "https://hooks.example.com/idrl"}
+    link: str = client.post("/webhooks", json=body, headers=auth()).get_json()["link"]
+    for _ in range(2):
+        assert client.post(f"{link}/test", headers=auth()).status_code == 202
+    return f"{link}/deliveries"
+
+
+def _attempt(**outcome: float) -> None:
+    delivery = webhooks.claim(30)
+    assert delivery is not None
+    webhooks.record_attempt(delivery, webhooks.Outcome(**outcome))  # type: ignore[arg-type]
+
+
+def test_delivery_that_has_ended_is_listed_for_30_days(
+    set_clock: SetClock,
+    deliveries: str,
+    client: FlaskClient,
+    auth: Auth,
+    settings: Settings,
+    database: Database,
+) -> None:
+    """One that waits stays until it has ended."""
+    ((newest,),) = database.execute("SELECT max(event_at) FROM webhook_deliveries")
+    assert isinstance(newest, datetime)
+
+    def statuses_at(at: datetime) -> list[str]:
+        set_clock(at)
+        sweep.delete_old_rows(settings)
+        listed = client.get(deliveries, headers=auth()).get_json()
+        return sorted(each["status"] for each in listed)
+
+    set_clock(newest + MINUTE)
+    _attempt(http_status=204)
+    assert statuses_at(newest + 30 * DAY - MINUTE) == ["delivered", "waiting"]
+    assert statuses_at(newest + 30 * DAY + SECOND) == ["waiting"]
+
+
+@pytest.mark.usefixtures("deliveries")
+def test_receiver_that_asks_for_a_year_is_tried_again_after_a_day(
+    set_clock: SetClock,
+) -> None:
+    at = datetime.now(UTC) + MINUTE
+    set_clock(at)
+    _attempt(http_status=204)
+    _attempt(http_status=503, retry_after_s=365 * 86_400)
+    set_clock(at + DAY - SECOND)
+    assert webhooks.claim(30) is None
+    set_clock(at + DAY)
+    assert webhooks.claim(30) is not None

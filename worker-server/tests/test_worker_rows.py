@@ -83,3 +83,18 @@ def test_worker_whose_machine_lacks_the_share_says_so(
         assert workers.liveness().faults == {NAME: "internal_error"}
     finally:
         beat.stop()
+
+
+@pytest.mark.usefixtures("app")
+def test_row_of_a_killed_worker_is_deleted_after_a_day(database: Database) -> None:
+    names = ("killed:1", "killed:2", "alive:1")
+    for name in names:
+        workers.beat(name, ["render"])
+    ages = {"killed:1": "25 h", "killed:2": "23 h"}
+    for name, age in ages.items():
+        database.execute(
+            f"UPDATE workers SET seen_at = now() - interval '{age}' WHERE name = '{name}'"
+        )
+    workers.delete_dead()
+    rows = database.execute("SELECT name FROM workers ORDER BY name")
+    assert rows == [("alive:1",), ("killed:2",)]
