@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from worker_server.db import db
 from worker_server.errors import WorkFailed
-from worker_server.queue import cancellation, claims, leases, requeueing
+from worker_server.queue import cancellation, claims, leases, removals, requeueing
 from worker_server.queue.claims import PartLease, TaskLease
 from worker_server.queue.events import list_events
 from worker_server.queue.parts import Clip, PlannedPart
@@ -162,11 +162,63 @@ def test_retry_of_a_source_that_changed_renders_everything() -> None:
     assert claim_part().attempt == 2  # no name of a file is used twice
 
 
+def test_retry_gives_all_attempts_again() -> None:
+    """To the download, and to the parts."""
+    stalled = WorkFailed("encoder_stalled", "no frame", retryable=True)
+
+    def fail(times: int, of_part: bool = False) -> None:
+        for _ in range(times):
+            expire_leases()
+            leases.fail(claim_part() if of_part else claim_task(), stalled, LIMITS)
+
+    task_id = submit()
+    fail(3)
+    assert requeueing.retry_task(1, task_id)
+    fail(2)
+    assert task_of(task_id).status == "queued"
+    expire_leases()
+    assert leases.begin_processing(claim_task(), {}, PATH, plan(1))
+    fail(3, of_part=True)
+    assert requeueing.retry_task(1, task_id)
+    assert leases.begin_processing(claim_task(), {}, PATH, plan(1))
+    fail(2, of_part=True)
+    assert task_of(task_id).status == "processing"
+
+
+def test_retry_waits_for_the_source_as_long_as_a_new_task() -> None:
+    """It was away when the task failed, and is away for another moment."""
+    task_id = submit()
+    leases.fail(claim_task(), AWAY, LIMITS)
+    db.session.execute(text("UPDATE tasks SET waiting_since = now() - interval '15 minutes'"))
+    expire_leases()
+    leases.fail(claim_task(), AWAY, LIMITS)
+    assert task_of(task_id).status == "failed"
+    assert requeueing.retry_task(1, task_id)
+    leases.fail(claim_task(), AWAY, LIMITS)
+    assert task_of(task_id).status == "queued"
+
+
 def test_only_a_failed_task_of_the_owner_can_be_retried() -> None:
     task_id = processing(parts=1)
     with pytest.raises(requeueing.NotFailed):
         requeueing.retry_task(1, task_id)
     assert not requeueing.retry_task(2, task_id)
+
+
+def test_removal_from_before_a_retry_ends_no_later_cancel() -> None:
+    """It has left the good clip, which the cancel's own removal takes."""
+    good = failed_task()
+    before = removals.begin(good.task_id)
+    assert before is not None
+    assert before.kept
+    assert requeueing.retry_task(1, good.task_id)
+    lease = claim_task()
+    assert cancellation.delete_task(1, good.task_id) == "canceling"
+    leases.release(lease)
+    removals.finish(before, 0)
+    assert task_of(good.task_id).status == "canceling"
+    assert finish_cancel(good.task_id)
+    assert task_of(good.task_id).status == "canceled"
 
 
 def test_lost_clip_is_rendered_again_while_the_source_is_there() -> None:
