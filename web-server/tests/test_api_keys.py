@@ -75,6 +75,17 @@ def test_key_shows_its_last_use(
     assert by_name["other"]["last_used_at"] is None
 
 
+def test_key_shows_a_later_use_too(
+    make_app: MakeApp, client: FlaskClient, headers: dict[str, str], database: Database
+) -> None:
+    key = bearer(new_key(client, headers)["key"])
+    assert client.get("/me", headers=key).status_code == 200
+    database.execute("UPDATE api_keys SET last_used_at = now() - interval '2 minutes'")
+    another_process = make_app().test_client()  # this one has looked the key up just now
+    assert another_process.get("/me", headers=key).status_code == 200
+    assert database.execute("SELECT now() - last_used_at < '1 minute' FROM api_keys") == [(True,)]
+
+
 def test_deleted_key_is_refused(client: FlaskClient, headers: dict[str, str]) -> None:
     key = new_key(client, headers)
     assert client.get("/tasks", headers=bearer(key["key"])).status_code == 200
