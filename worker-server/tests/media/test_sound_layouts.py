@@ -9,6 +9,8 @@ import pytest
 from media_testing import RATE, level
 from mp4_testing import with_aperture
 
+from worker_server.media import Preparation, probe
+
 Make = Callable[..., Path]
 PICTURE = "-f lavfi -i testsrc2=s=64x36:r=25:d={seconds}"
 X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
@@ -122,3 +124,28 @@ def test_loudspeakers_of_a_movie_in_any_order(
     (clip,) = render_all(path)
     levels = level(clip.path, 1.2, 1.8)
     assert levels == pytest.approx([each / 2**0.5 for each in expected], rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("name", "codecs", "preparation"),
+    [
+        ("camera.avi", "-c:v mjpeg -pix_fmt yuvj420p -c:a pcm_s16le", Preparation.REMUX),
+        ("old.avi", "-c:v mpeg4 -c:a adpcm_ms", Preparation.REMUX),
+        ("master.mkv", f"{X264} -c:a pcm_s24le", Preparation.NONE),
+        ("decoded.wmv", "-c:v wmv2 -c:a pcm_s16le", Preparation.NORMALIZE),
+    ],
+)
+def test_two_channels_without_names_are_left_and_right(
+    name: str,
+    codecs: str,
+    preparation: Preparation,
+    make: Make,
+    render_all: Callable[..., list[Any]],
+) -> None:
+    front = "0.5*sin(2*PI*700*t)|0.25*sin(2*PI*700*t)"
+    tones = f"-f lavfi -i aevalsrc=exprs={front}:s={RATE}:d=1"
+    path = make(f"{PICTURE.format(seconds=1)} {tones} {codecs}", name)
+    assert probe(path).preparation is preparation
+    (clip,) = render_all(path)
+    expected = [each / 2**0.5 for each in (0.5, 0.25)]
+    assert level(clip.path, 1.2, 1.8) == pytest.approx(expected, rel=0.06)

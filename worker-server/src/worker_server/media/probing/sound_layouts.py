@@ -15,6 +15,7 @@ from av.audio.layout import AudioLayout
 _NAMES = "FL FR FC LFE BL BR FLC FRC BC SL SR TC TFL TFC TFR TBL TBC TBR"
 _ORDER = _NAMES.split()
 _RATE = 48_000
+_UNNAMED_PAIR = "2 channels"
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,14 @@ def selection_of(layout: AudioLayout) -> Selection | None:
     """Return the channels that stand for all; None where ffmpeg can mix them as they are.
 
     Channel 0 of ambisonics (W) has the sound from all directions. Of discrete channels, the first
-    two are where recorders put the stereo mix; any two channels are left and right.
+    two are where recorders put the stereo mix; any two channels are left and right: ffmpeg takes
+    two without names, as PCM has them in AVI and Matroska, for those.
     """
-    if layout.nb_channels == 1:
+    if layout.nb_channels == 1 or layout.name == _UNNAMED_PAIR:
         return None
     if layout.name.startswith("ambisonic"):
         return _FIRST
-    is_pair = layout.nb_channels == 2 and not layout.name.startswith("2 channels")
+    is_pair = layout.nb_channels == 2 and not layout.name.startswith(_UNNAMED_PAIR)
     return None if (is_pair or layout.nb_channels > 2) and _can_mix(layout) else _FIRST_TWO
 
 
