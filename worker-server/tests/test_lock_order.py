@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, select, text
+from sqlalchemy import func, insert, select, text
 
 from idrl_testing.database import Database
 from idrl_testing.waiting import wait_until
@@ -22,6 +22,7 @@ from worker_server.queue import (
     preemption,
     removals,
     submissions,
+    unsent_events,
     uploads,
     webhook_rows,
     webhooks,
@@ -200,3 +201,28 @@ def test_webhook_deletions_concurrent_with_a_test_event(run_concurrently: RunCon
     locking_query = f"SELECT FROM webhooks WHERE id = '{webhook_id}' FOR UPDATE"
     gone = webhook_rows.WebhookNotFound
     assert outcomes(run_concurrently(locking_query, calls)) == [None, gone, gone]
+
+
+@pytest.mark.parametrize("end", ["deletion", "410"])
+def test_payloads_concurrent_with_the_end_of_their_webhook(
+    run_concurrently: RunConcurrently, end: str
+) -> None:
+    """Rows are stored, and so locked by a statement without an order, from the last to the first."""
+    db.session.add(Webhook(owner_id=1, url=CALLBACK, events=["task.done"], secret=b"s"))
+    db.session.commit()
+    processing(1)
+    finished_part()
+    attempt = webhooks.claim(30)
+    assert attempt is not None
+    ids = [uuid.UUID(int=number) for number in (1, 2, 3)]
+    for key in reversed(ids):
+        row = {"id": key, "webhook_id": attempt.webhook_id, "event": "task.done"}
+        db.session.execute(insert(WebhookDelivery).values(row))
+    db.session.commit()
+    ends: dict[str, Call] = {
+        "deletion": lambda: webhook_rows.delete_webhook(1, attempt.webhook_id),
+        "410": lambda: webhooks.record_attempt(attempt, webhooks.Outcome(http_status=410)),
+    }
+    calls = [lambda: unsent_events.store_payloads(dict.fromkeys(ids, "{}")), ends[end]]
+    held = f"SELECT FROM webhook_deliveries WHERE id = '{ids[1]}' FOR UPDATE"
+    assert outcomes(run_concurrently(held, calls)) == [None, None]
