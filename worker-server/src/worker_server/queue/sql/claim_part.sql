@@ -17,12 +17,12 @@ WITH RECURSIVE heads AS (
 ), left_out AS MATERIALIZED (
     SELECT id FROM tasks WHERE status = 'processing' AND CAST(:max_side AS integer) IS NOT NULL
         AND greatest((source->>'width')::integer, (source->>'height')::integer) > :max_side
+), leased AS MATERIALIZED (
+    SELECT owner_id, count(*) AS leases FROM parts
+    WHERE status = 'rendering' AND lease_until > now() GROUP BY owner_id
 ), chosen AS (
     SELECT head_row.task_id, head_row.number FROM (
-        SELECT owner_id FROM heads ORDER BY (
-            SELECT count(*) FROM parts AS leased
-            WHERE leased.owner_id = heads.owner_id AND leased.status = 'rendering' AND leased.lease_until > now()
-        ), (
+        SELECT owner_id FROM heads LEFT JOIN leased USING (owner_id) ORDER BY coalesce(leases, 0), (
             SELECT count(*) FROM parts AS recent
             WHERE recent.owner_id = heads.owner_id AND recent.started_at > now() - interval '10 minutes'
         ), number, created_at

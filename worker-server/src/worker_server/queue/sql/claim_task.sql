@@ -2,7 +2,7 @@
 -- The owner who holds the fewest leases goes first, then the one with the fewest claims in the last ten
 -- minutes, then the oldest task.
 -- heads steps from owner to owner through the index of queued tasks, so a claim costs as much as
--- there are owners with queued tasks, however many tasks each has. turns orders the owners; the
+-- there are owners with queued tasks and leases, however many tasks each has. turns orders owners; the
 -- first task that no other claim locks is taken. Time in the queue after it was due is no time
 -- that its source was away: the queue was long, work was paused or the machines were off.
 WITH RECURSIVE heads AS (
@@ -14,15 +14,15 @@ WITH RECURSIVE heads AS (
         WHERE status = 'queued' AND run_after <= now() AND owner_id > heads.owner_id
         ORDER BY owner_id, created_at LIMIT 1
     ) AS next
+), leased AS MATERIALIZED (
+    SELECT owner_id, count(*) AS leases FROM tasks
+    WHERE status = 'downloading' AND lease_until > now() GROUP BY owner_id
 ), chosen AS (
     SELECT head_row.id FROM (
-        SELECT owner_id FROM heads ORDER BY (
-            SELECT count(*) FROM tasks AS leased
-            WHERE leased.owner_id = heads.owner_id AND leased.status = 'downloading' AND leased.lease_until > now()
-        ), (
+        SELECT owner_id FROM heads LEFT JOIN leased USING (owner_id) ORDER BY coalesce(leases, 0), (
             SELECT count(*) FROM tasks AS recent
             WHERE recent.owner_id = heads.owner_id AND recent.started_at > now() - interval '10 minutes'
-        ), created_at
+        ), heads.created_at
     ) AS turns CROSS JOIN LATERAL (
         SELECT id FROM tasks WHERE owner_id = turns.owner_id AND status = 'queued' AND run_after <= now()
         ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
