@@ -207,7 +207,7 @@ def test_webhook_deletions_concurrent_with_a_test_event(run_concurrently: RunCon
 def test_payloads_concurrent_with_the_end_of_their_webhook(
     run_concurrently: RunConcurrently, end: str
 ) -> None:
-    """Rows are stored, and so locked by a statement without an order, from the last to the first."""
+    """Without an order a statement locks rows as they are stored: here the last one first."""
     db.session.add(Webhook(owner_id=1, url=CALLBACK, events=["task.done"], secret=b"s"))
     db.session.commit()
     processing(1)

@@ -1,5 +1,6 @@
 """The use cases of the API: each changes rows, commits, then touches Redis or the share."""
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -39,6 +40,8 @@ from worker_server.storage import ShareFull
 # Fields whose ORM attribute has another name: SQLAlchemy reserves `metadata` on models.
 _COLUMNS = {"metadata": "caller_metadata"}
 _MAX_TRIES = 10
+# After this a deletion leaves the rest to the next call: an answer takes 15 s at most.
+_DELETION_S = 5.0
 
 
 def admit(share: ShareMonitor, size_bytes: int = 0) -> None:
@@ -141,14 +144,18 @@ def _submit_batch(
 
 
 def delete_batch(owner_id: int, batch_id: uuid.UUID, check: Check = no_check) -> Deletion:
-    """Abort the batch's live tasks and delete the others.
+    """Abort the batch's live tasks and delete the others, for `_DELETION_S` at most.
 
-    Raise BatchNotFound, and what `check` raises.
+    CANCELING where tasks are left then. Raise BatchNotFound, and what `check` raises.
     """
+    deadline = time.monotonic() + _DELETION_S
     deletion = delete_with_payloads(partial(batches.delete_batch, owner_id, batch_id, check))
     if deletion is None:
         raise BatchNotFound
-    return deletion
+    while deletion.rest and time.monotonic() < deadline:
+        delete_rest = partial(batches.delete_rest, owner_id, batch_id, deletion)
+        deletion = delete_with_payloads(delete_rest)
+    return Deletion.CANCELING if deletion.rest else deletion.outcome
 
 
 def delete_task(owner_id: int, task_id: uuid.UUID, check: Check = no_check) -> Deletion:

@@ -6,22 +6,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, exists, func, insert, select
+from sqlalchemy import exists, insert, select
 
 from worker_server.db import transaction
-from worker_server.models import Batch, Task, WebhookDelivery
+from worker_server.models import Batch, Task
 from worker_server.queue import callbacks, uploads
-from worker_server.queue.cancellation import Deletion, delete_locked_tasks
+from worker_server.queue.cancellation import Deletion, delete_locked_tasks, in_one_transaction
 from worker_server.queue.idempotency import IDEMPOTENCY_HOURS, find_first, release_old_key
 from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.sql_common import Check, ScopedSession, no_check
-from worker_server.queue.statements import load
-from worker_server.queue.statuses import DeliveryStatus
+from worker_server.queue.statements import for_each_page, load
+from worker_server.queue.statuses import LIVE_TASKS
 from worker_server.queue.submissions import ACCEPT_LOCK, Submission
 from worker_server.queue.unsent_events import require_payloads
 
 # SQL text as in submissions.py: SQLAlchemy compiles an upsert at each execution.
 _INSERT_BATCH = load("insert_batch")
+_DELETE_EMPTY = load("delete_empty_batches")
 # A batch with this key may be deleted between INSERT and SELECT; the INSERT is then repeated.
 _MAX_TRIES = 10
 
@@ -49,6 +50,13 @@ class AcceptedBatch(NamedTuple):
     limits: Sequence[LimitState] = ()
 
 
+class BatchDeletion(NamedTuple):
+    """What DELETE has done to a batch, once the ended tasks `rest` are deleted too."""
+
+    outcome: Deletion
+    rest: Sequence[uuid.UUID] = ()
+
+
 def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
     """Store the batch and its tasks; `quotas` are those of accounts that have none of their own.
 
@@ -73,28 +81,68 @@ def create_batch(submission: BatchSubmission, quotas: Quotas) -> AcceptedBatch:
     raise RuntimeError("batches with this Idempotency-Key are created and deleted all the time")
 
 
-def delete_batch(owner_id: int, batch_id: uuid.UUID, check: Check = no_check) -> Deletion | None:
+def delete_batch(
+    owner_id: int, batch_id: uuid.UUID, check: Check = no_check
+) -> BatchDeletion | None:
     """Abort the batch's live tasks and delete the others; None when the owner has no such batch.
 
-    DELETED only if none of its tasks is left; until then its aborted tasks can still be seen.
-    Raise EventsUnsent, and what `check` raises once batch and tasks are locked.
+    Of very many parts not all tasks are deleted: `delete_rest` goes on. Raise EventsUnsent, and
+    what `check` raises once batch and tasks are locked.
     """
     with transaction() as session:
-        owned = select(Batch).where(Batch.id == batch_id, Batch.owner_id == owner_id)
-        batch = session.scalar(owned.with_for_update())
+        batch, tasks = _locked(session, owner_id, batch_id)
         if batch is None:
             return None
-        # Sorted: two deletions of one batch would deadlock otherwise.
-        tasks = select(Task).where(Task.batch_id == batch_id).order_by(Task.id).with_for_update()
-        locked = session.scalars(tasks).all()
         check()
-        deletions = delete_locked_tasks(session, locked)
+        chosen = in_one_transaction(session, tasks)
+        deletions = delete_locked_tasks(session, chosen)
+        rest = [task.id for task in tasks if task not in chosen]
         for pending in (Deletion.CANCELING, Deletion.CANCELED):
             if pending in deletions:
-                return pending
-        require_payloads(session, [], batch_id)
-        session.delete(batch)
-        return Deletion.DELETED
+                return BatchDeletion(pending, rest)
+        return _delete_if_empty(session, batch, rest)
+
+
+def delete_rest(owner_id: int, batch_id: uuid.UUID, deletion: BatchDeletion) -> BatchDeletion:
+    """Delete more of what `deletion` has left, except what lives again; raise EventsUnsent."""
+    with transaction() as session:
+        batch, tasks = _locked(session, owner_id, batch_id)
+        if batch is None:
+            return BatchDeletion(Deletion.DELETED)
+        ended = [
+            task for task in tasks if task.id in deletion.rest and task.status not in LIVE_TASKS
+        ]
+        chosen = in_one_transaction(session, ended)
+        delete_locked_tasks(session, chosen)
+        rest = [task.id for task in ended if task not in chosen]
+        if deletion.outcome is not Deletion.DELETED:
+            return BatchDeletion(deletion.outcome, rest)
+        return _delete_if_empty(session, batch, rest)
+
+
+def _locked(
+    session: ScopedSession, owner_id: int, batch_id: uuid.UUID
+) -> tuple[Batch | None, Sequence[Task]]:
+    """Lock the owner's batch and its tasks, sorted: two deletions of one batch would deadlock."""
+    owned = select(Batch).where(Batch.id == batch_id, Batch.owner_id == owner_id)
+    batch = session.scalar(owned.with_for_update())
+    if batch is None:
+        return None, ()
+    tasks = select(Task).where(Task.batch_id == batch_id).order_by(Task.id).with_for_update()
+    return batch, session.scalars(tasks).all()
+
+
+def _delete_if_empty(
+    session: ScopedSession, batch: Batch, rest: Sequence[uuid.UUID]
+) -> BatchDeletion:
+    """Delete the batch unless some of its tasks are left."""
+    if rest:
+        return BatchDeletion(Deletion.DELETED, rest)
+    if session.scalar(select(exists().where(Task.batch_id == batch.id))):  # retried meanwhile
+        return BatchDeletion(Deletion.CANCELING)
+    require_payloads(session, [], batch.id)
+    session.delete(batch)
+    return BatchDeletion(Deletion.DELETED)
 
 
 def delete_empty() -> None:
@@ -102,15 +150,7 @@ def delete_empty() -> None:
 
     Not before their callbacks are sent, which are deleted with them.
     """
-    keys_forgotten_before = func.now() - timedelta(hours=IDEMPOTENCY_HOURS)
-    is_empty = ~exists().where(Task.batch_id == Batch.id)
-    is_unsent = exists().where(
-        WebhookDelivery.webhook_id == Batch.id,  # a callback has the batch's id
-        WebhookDelivery.status == DeliveryStatus.WAITING,
-    )
-    where = (Batch.created_at < keys_forgotten_before, is_empty, ~is_unsent)
-    with transaction() as session:
-        session.execute(delete(Batch).where(*where))
+    for_each_page(_DELETE_EMPTY, IDEMPOTENCY_HOURS)
 
 
 def _values(submission: BatchSubmission) -> dict[str, Any]:

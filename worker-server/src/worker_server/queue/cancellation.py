@@ -7,12 +7,16 @@ from enum import StrEnum
 from sqlalchemy import delete, func, select, update
 
 from worker_server.db import transaction
-from worker_server.models import Task
+from worker_server.models import Part, Task
 from worker_server.queue import removals
 from worker_server.queue.events import EventKind, record_each
 from worker_server.queue.sql_common import Check, ScopedSession, no_check
 from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 from worker_server.queue.unsent_events import require_payloads
+
+# One transaction deletes tasks with this many parts, and two or more events of each part: a batch
+# may have millions of rows, and a statement ends after 10 s.
+PIECE_PARTS = 20_000
 
 
 class Deletion(StrEnum):
@@ -36,6 +40,21 @@ def delete_task(owner_id: int, task_id: uuid.UUID, check: Check = no_check) -> D
             return None
         check()
         return delete_locked_tasks(session, [task]).pop()
+
+
+def in_one_transaction(session: ScopedSession, tasks: Sequence[Task]) -> list[Task]:
+    """Return the live tasks, and as many of the ended ones as one transaction should delete."""
+    # Parts are numbered from 0, so the index has their number.
+    last = select(func.max(Part.number)).where(Part.task_id == Task.id).scalar_subquery()
+    ended = [task.id for task in tasks if _outcome(task) is Deletion.DELETED]
+    counts = select(Task.id, func.coalesce(last + 1, 0)).where(Task.id.in_(ended))
+    parts = dict(session.execute(counts).tuples().all())
+    chosen, total = [], 0
+    for task in tasks:
+        if total < PIECE_PARTS or task.id not in parts:
+            chosen.append(task)
+        total += parts.get(task.id, 0)
+    return chosen
 
 
 def delete_locked_tasks(session: ScopedSession, tasks: Sequence[Task]) -> set[Deletion]:

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from worker_server.db import transaction
 from worker_server.models import Retention, Task
-from worker_server.queue.cancellation import delete_locked_tasks
+from worker_server.queue.cancellation import delete_locked_tasks, in_one_transaction
 from worker_server.queue.sql_common import Where
 from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 
@@ -59,9 +59,9 @@ def delete_expired(limit: int) -> list[uuid.UUID]:
                 .with_for_update(skip_locked=True)
             )
         ]
-        task_ids = [task.id for task in expired]
-        delete_locked_tasks(session, expired)
-        return task_ids
+        chosen = in_one_transaction(session, expired)
+        delete_locked_tasks(session, chosen)
+        return [task.id for task in chosen]
 
 
 def _notice_is_over(setting: Retention) -> Where:

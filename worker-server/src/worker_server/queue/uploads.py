@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     and_,
-    delete,
     exists,
     func,
     insert,
@@ -24,6 +23,7 @@ from worker_server.models import Task, Upload
 from worker_server.queue import totals, usage
 from worker_server.queue.quotas import Quotas, lock_owner
 from worker_server.queue.sql_common import ScopedSession, may_still_render
+from worker_server.queue.statements import for_each_page, load
 
 # How long to keep: an upload after its last byte, unless a task uses it; the file of a failed task,
 # which may be retried; the row of an upload whose file is gone.
@@ -33,6 +33,7 @@ URL_PREFIX = "upload:"
 # The file of an expired upload stays for longer: a transaction that gives the upload to a task may
 # have begun before it expired.
 _GRACE = timedelta(minutes=1)
+_DELETE_REMOVED = load("delete_removed_uploads")
 # Name of an upload without a file name.
 _NO_NAME = "upload"
 
@@ -309,10 +310,7 @@ def note_removed(upload_id: uuid.UUID) -> None:
 
 def delete_removed_rows() -> None:
     """Remove rows of uploads whose files went KEPT_HOURS ago, unless a task still names them."""
-    is_old = Upload.removed_at < func.now() - timedelta(hours=KEPT_HOURS)
-    has_task = exists().where(Task.id == Upload.task_id)
-    with transaction() as session:
-        session.execute(delete(Upload).where(is_old, ~has_task))
+    for_each_page(_DELETE_REMOVED, KEPT_HOURS)
 
 
 def unknown_ids(upload_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
