@@ -92,9 +92,14 @@ class AppSettings(DatabaseSettings):
 
     @property
     def database_url(self) -> "URL":
-        """The URL of DatabaseSettings, with a limit of 10 s for each statement."""
+        """The URL of DatabaseSettings, with a limit of 10 s for each statement.
+
+        Without JIT, whose compilation takes seconds where a large table makes a plan costly; in
+        UTC, as a day of an interval has 23 or 25 hours when the zone's clocks change.
+        """
         limits = "-c statement_timeout=10s -c idle_in_transaction_session_timeout=30s"
-        return super().database_url.update_query_dict({"options": limits})
+        options = f"{limits} -c jit=off -c timezone=UTC"
+        return super().database_url.update_query_dict({"options": options})
 
 
 def variables_of(settings: type[BaseSettings]) -> set[str]:

@@ -40,7 +40,8 @@ _ACCOUNTS = text("""
         WHERE status = ANY(:live) GROUP BY owner_id
     ) AS live
     FULL JOIN (
-        SELECT owner_id, sum(size_bytes) AS clips_bytes FROM parts GROUP BY owner_id
+        SELECT owner_id, sum(size_bytes) AS clips_bytes FROM parts
+        WHERE size_bytes IS NOT NULL GROUP BY owner_id
     ) AS kept USING (owner_id)
     FULL JOIN (
         SELECT owner_id, sum(rendered_s) AS rendered_s FROM usage_days

@@ -36,6 +36,12 @@ class Upload(Base):
     __table_args__ = (
         Index("uploads_owner_created", "owner_id", "created_at"),
         Index("uploads_with_file", "expires_at", postgresql_where=text("removed_at IS NULL")),
+        Index(
+            "uploads_owner_with_file",
+            "owner_id",
+            "created_at",
+            postgresql_where=text("removed_at IS NULL"),
+        ),
     )
 
 

@@ -190,6 +190,12 @@ class Part(Work, Base):
         ),
         Index("parts_rendering", "task_id", postgresql_where=text(one_of([PartStatus.RENDERING]))),
         Index("parts_owner_started", "owner_id", "started_at"),
+        Index(
+            "parts_owner_bytes",
+            "owner_id",
+            postgresql_include=["size_bytes"],
+            postgresql_where=text("size_bytes IS NOT NULL"),
+        ),
     )
 
 

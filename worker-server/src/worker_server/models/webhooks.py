@@ -9,6 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from worker_server.models.base import Base, one_of
 from worker_server.queue.statuses import DeliveryStatus
 
+_UNSENT = "status = 'waiting' AND payload IS NULL"
+
 
 class Webhook(Base):
     """A URL that gets the events of an account's tasks; `secret` signs the requests.
@@ -97,4 +99,13 @@ class WebhookDelivery(Base):
             "run_after",
             postgresql_where=text(one_of([DeliveryStatus.WAITING])),
         ),
+        Index(
+            "webhook_deliveries_waiting",
+            "webhook_id",
+            "run_after",
+            postgresql_where=text(one_of([DeliveryStatus.WAITING])),
+        ),
+        Index("webhook_deliveries_unsent_task", "task_id", postgresql_where=text(_UNSENT)),
+        Index("webhook_deliveries_unsent_batch", "batch_id", postgresql_where=text(_UNSENT)),
+        Index("webhook_deliveries_ended", "event_at", postgresql_where=text("status <> 'waiting'")),
     )

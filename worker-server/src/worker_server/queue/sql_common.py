@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, text
 from sqlalchemy.orm import scoped_session
 
 from worker_server.models import Task
-from worker_server.queue.statuses import TaskStatus
+from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 
 Where = tuple[ColumnElement[bool], ...]
 Values = dict[str, Any]
@@ -45,6 +45,7 @@ def lock_for_owner(session: ScopedSession, key: int, owner_id: int) -> None:
 
 def may_still_render(retry_hours: int) -> ColumnElement[bool]:
     """Return whether a task needs its files: it lives, or may be retried as it failed recently."""
-    is_over = Task.status.in_([TaskStatus.DONE, TaskStatus.CANCELED])
+    # The statuses that may, not the others: the index of an account's tasks by status has them.
+    may_live = Task.status.in_([*LIVE_TASKS, TaskStatus.FAILED])
     is_recent = Task.finished_at > func.now() - timedelta(hours=retry_hours)
-    return and_(~is_over, or_(Task.status != TaskStatus.FAILED, is_recent))
+    return and_(may_live, or_(Task.status != TaskStatus.FAILED, is_recent))

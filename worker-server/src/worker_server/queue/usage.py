@@ -71,7 +71,8 @@ def count_live_tasks(session: ScopedSession, owner_id: int) -> int:
 
 def sum_clip_bytes(session: ScopedSession, owner_id: int) -> int:
     """Return how many bytes the account's clips take."""
-    used = select(func.coalesce(func.sum(Part.size_bytes), 0)).where(Part.owner_id == owner_id)
+    clips = (Part.owner_id == owner_id, Part.size_bytes.is_not(None))  # in an index of its own
+    used = select(func.coalesce(func.sum(Part.size_bytes), 0)).where(*clips)
     return int(session.scalar(used) or 0)
 
 

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, text, update
 
 from idrl_common.cursors import Position, newest_first
 from worker_server.db import transaction
@@ -23,6 +23,7 @@ MAX_WEBHOOKS = 20
 # Bounds the outbox while a receiver is unreachable.
 MAX_TESTS = 10
 KEPT_DAYS = 30
+_DELETED_AT_ONCE = 5000
 
 
 class WebhookNotFound(Exception):
@@ -169,12 +170,21 @@ def end_deliveries_of_disabled() -> None:
 
 def delete_old_deliveries() -> None:
     """Remove deliveries that ended and are older than KEPT_DAYS, except locked ones."""
+    while _delete_some_old_deliveries() == _DELETED_AT_ONCE:
+        pass
+
+
+def _delete_some_old_deliveries() -> int:
+    """Remove the oldest ones, as many as fit into the statement timeout; return their number."""
     old = WebhookDelivery.event_at < func.now() - timedelta(days=KEPT_DAYS)
-    ended = select(WebhookDelivery.id).where(old, WebhookDelivery.status != DeliveryStatus.WAITING)
+    # Literally, as in the condition of the index.
+    ended = select(WebhookDelivery.id).where(old, text("status <> 'waiting'"))
     # SKIP LOCKED: waiting for a row while holding others could deadlock with a webhook's deletion.
-    free = ended.with_for_update(skip_locked=True)
+    oldest = ended.order_by(WebhookDelivery.event_at).limit(_DELETED_AT_ONCE)
+    free = oldest.with_for_update(skip_locked=True)
+    statement = delete(WebhookDelivery).where(WebhookDelivery.id.in_(free))
     with transaction() as session:
-        session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(free)))
+        return len(session.scalars(statement.returning(WebhookDelivery.id)).all())
 
 
 def _of_account(owner_id: int) -> tuple[ColumnElement[bool], ...]:

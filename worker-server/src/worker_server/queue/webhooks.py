@@ -6,18 +6,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import ColumnElement, Row, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Row, func, or_, select, update
 
 from worker_server.db import persistently, transaction
 from worker_server.models import Webhook, WebhookDelivery
 from worker_server.queue import callbacks, totals
 from worker_server.queue.sql_common import ScopedSession, Values, seconds_from_now
+from worker_server.queue.statements import load
 from worker_server.queue.statuses import DeliveryStatus
 
 # Seconds after each failed attempt, about three days in all, as Standard Webhooks 1.0 suggests.
 RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 _MAX_RETRY_AFTER_S = 86_400.0
 _GONE = 410
+_DUE_RECEIVERS = load("due_receivers")
+# How many of the oldest due deliveries are examined before the others are searched; for how many
+# webhooks a claim tries, more than there are senders that may claim at the same time.
+_EXAMINED = 100
+_MAX_RECEIVERS = 32
 _MAX_STORED_LENGTH = 64 * 1024
 # A delivery whose webhook was disabled by a 410 answer to another delivery.
 GIVEN_UP = {"status": DeliveryStatus.FAILED, "error_code": "webhook_disabled"}
@@ -79,10 +85,10 @@ def claim(lease_s: float) -> Delivery | None:
     head-of-line blocking by slow receivers.
     """
     with transaction() as session:
-        served = _served_accounts(session, lease_s)
-        claimed = _next_due(session, Webhook.owner_id.not_in(served))
-        if claimed is None and served:
-            claimed = _next_due(session, true())
+        receivers = _due_receivers(session, _served_accounts(session, lease_s))
+        # None where another sender has claimed of this webhook meanwhile.
+        claims = (_next_due(session, webhook_id) for webhook_id in receivers)
+        claimed = next((each for each in claims if each is not None), None)
         if claimed is None:
             return None
         row, webhook = claimed
@@ -95,13 +101,19 @@ def claim(lease_s: float) -> Delivery | None:
         return _delivery(row, webhook, secrets)
 
 
+def _due_receivers(session: ScopedSession, served: list[int]) -> list[uuid.UUID]:
+    """Return idle webhooks with due deliveries, those to be served first in front."""
+    limits = {"examined": _EXAMINED, "limit": _MAX_RECEIVERS}
+    return list(session.scalars(_DUE_RECEIVERS, {"served": served, **limits}))
+
+
 def _next_due(
-    session: ScopedSession, condition: ColumnElement[bool]
+    session: ScopedSession, webhook_id: uuid.UUID
 ) -> Row[tuple[WebhookDelivery, Webhook]] | None:
     due = (
         select(WebhookDelivery, Webhook)
         .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
-        .where(*_is_due(), condition)
+        .where(*_is_due(), WebhookDelivery.webhook_id == webhook_id)
         .order_by(WebhookDelivery.run_after)
         .limit(1)
         # The webhook's row too: its lock makes a second sender read `busy_until` again.

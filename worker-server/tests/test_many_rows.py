@@ -1,0 +1,120 @@
+"""Statements that read or delete only some of many rows, whatever else their tables hold."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+
+import pytest
+from sqlalchemy import TextClause, func, select, text
+
+from idrl_testing.database import Database
+from worker_server.db import db
+from worker_server.models import Webhook, WebhookDelivery
+from worker_server.queue import batches, statements, unsent_events, uploads, webhook_rows, webhooks
+from worker_testing import rows_of, submit
+
+pytestmark = pytest.mark.usefixtures("app")
+_DELIVERIES = """
+    INSERT INTO webhook_deliveries (webhook_id, event, task_id, status, run_after, event_at)
+    SELECT '{}', 'task.done', gen_random_uuid(), '{}', now() - n * interval '1 s',
+        now() - n * interval '1 day' FROM generate_series(1, {}) n
+"""
+
+
+def add_webhook(owner_id: int = 1) -> uuid.UUID:
+    row = Webhook(owner_id=owner_id, url="http://127.0.0.1:1/", events=["task.done"], secret=b"s")
+    db.session.add(row)
+    db.session.commit()
+    return row.id
+
+
+def rows_read(statement: TextClause, values: Mapping[str, object]) -> int:
+    explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.text}")
+    ((plan,),) = db.session.scalars(explain, values)
+    db.session.rollback()
+    return sum(rows_of(plan["Plan"]))
+
+
+def statuses() -> Sequence[str]:
+    return db.session.scalars(select(WebhookDelivery.status)).all()
+
+
+def test_claim_passes_over_the_backlog_of_a_busy_receiver(database: Database) -> None:
+    """Each sender read all of it, every second, while the receiver's request hung."""
+    hanging, other = add_webhook(1), add_webhook(2)
+    database.execute(_DELIVERIES.format(hanging, "waiting", 20_000))
+    database.execute(_DELIVERIES.format(other, "waiting", 1))
+    database.execute("ANALYZE webhooks, webhook_deliveries")
+    first = webhooks.claim(30)
+    assert first is not None
+    assert first.webhook_id == hanging
+    values = {"served": [1], "examined": 100, "limit": 32}
+    assert rows_read(webhooks._DUE_RECEIVERS, values) < 1000
+    second = webhooks.claim(30)
+    assert second is not None
+    assert second.webhook_id == other
+    assert webhooks.claim(30) is None
+
+
+def test_deletion_reads_no_events_of_other_receivers(database: Database) -> None:
+    task_id = submit(owner_id=2)
+    database.execute(_DELIVERIES.format(add_webhook(1), "waiting", 20_000))
+    database.execute("ANALYZE webhooks, webhook_deliveries")
+    values = {"task_ids": [str(task_id)], "batch_id": None}
+    assert rows_read(unsent_events._UNSENT_EVENTS, values) < 100
+
+
+def test_old_deliveries_are_deleted_some_at_a_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All at once exceeded the statement timeout at a million rows, in each round anew."""
+    monkeypatch.setattr(webhook_rows, "_DELETED_AT_ONCE", 2)
+    webhook_id = add_webhook()
+    database.execute(_DELIVERIES.format(webhook_id, "delivered", 35))
+    database.execute(_DELIVERIES.format(webhook_id, "waiting", 35))
+    database.execute(
+        "CREATE FUNCTION refuse_many() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF (SELECT count(*) FROM gone) > 2 THEN RAISE 'too many'; END IF; RETURN NULL; END $$"
+    )
+    database.execute(
+        "CREATE TRIGGER refuse_many AFTER DELETE ON webhook_deliveries REFERENCING OLD TABLE"
+        " AS gone FOR EACH STATEMENT EXECUTE FUNCTION refuse_many()"
+    )
+    try:
+        webhook_rows.delete_old_deliveries()
+    finally:
+        database.execute("DROP FUNCTION refuse_many CASCADE")
+    assert sorted(statuses()) == ["delivered"] * 29 + ["waiting"] * 35
+
+
+def test_rows_of_every_page_are_deleted(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "_PAGE_ROWS", 2)
+    for age in ("25 hours", "23 hours"):
+        database.execute(
+            "INSERT INTO batches (id, owner_id, created_at)"
+            f" SELECT gen_random_uuid(), 1, now() - interval '{age}' FROM generate_series(1, 5)"
+        )
+        database.execute(
+            "INSERT INTO uploads (id, owner_id, length_bytes, expires_at, removed_at)"
+            f" SELECT gen_random_uuid(), 1, 1, now(), now() - interval '{age}'"
+            " FROM generate_series(1, 5)"
+        )
+    batches.delete_empty()
+    uploads.delete_removed_rows()
+    counts = [
+        db.session.scalar(select(func.count()).select_from(text(table)))
+        for table in ("batches", "uploads")
+    ]
+    assert counts == [5, 5]
+
+
+def test_sessions_are_in_utc_and_without_jit(database: Database) -> None:
+    """Whatever the server's own settings are."""
+    database.execute("ALTER DATABASE idrl SET timezone = 'Europe/Berlin'")
+    try:
+        db.engine.dispose()
+        shown = [db.session.scalar(text(f"SHOW {name}")) for name in ("timezone", "jit")]
+    finally:
+        database.execute("ALTER DATABASE idrl RESET timezone")
+    assert shown == ["UTC", "off"]
