@@ -259,6 +259,30 @@ def test_retry_after_the_brand_is_gone_fails_with_its_code(
     assert (failure.value.code, failure.value.retryable) == ("brand_gone", False)
 
 
+@pytest.mark.parametrize("damage", ["missing", "empty"])
+def test_brand_whose_file_the_share_has_lost_fails_with_its_code(
+    brand_calls: Brands, settings: Settings, share: Path, damage: str
+) -> None:
+    picture = image()
+    edit = {"brand_id": brand_calls.new(watermark=picture)}
+    [file] = (share / "brands/1").iterdir()
+    file.unlink() if damage == "missing" else file.write_bytes(b"")
+    with pytest.raises(WorkFailed) as failure:
+        task_brand(edit, 1, settings)
+    assert (failure.value.code, failure.value.retryable) == ("brand_gone", False)
+    brand_calls.new(watermark=picture)
+    assert task_brand(edit, 1, settings).watermark is not None
+
+
+def test_brand_without_the_share_is_tried_again(
+    brand_calls: Brands, settings: Settings, share: Path
+) -> None:
+    edit = {"brand_id": brand_calls.new(before=image())}
+    share.rename(share.with_name("elsewhere"))
+    with pytest.raises(OSError, match="not mounted"):
+        task_brand(edit, 1, settings)
+
+
 def test_brands_that_wait_too_long_are_503_with_retry_after(
     brand_calls: Brands, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,17 +22,27 @@ def name_of(path: Path) -> str:
 
 
 def publish_files(remote: Path, owner_id: int, files: Mapping[str, Path]) -> None:
-    """Put on the share the files it lacks, each atomically and durably; raise OSError."""
+    """Put on the share the files it lacks, each atomically and durably; raise OSError.
+
+    A file server that lost power may have left an empty one.
+    """
     storage.require_mounted(remote)
     folder = brand_file(remote, owner_id, "")
     folder.mkdir(parents=True, exist_ok=True)
     storage.sync_folder(folder.parent)
     for name, local in files.items():
-        if not (folder / name).exists():
+        if not _is_whole(folder / name, local):
             unique = folder / f"{uuid.uuid4()}"
             storage.publish(local, unique)
             unique.rename(folder / name)
     storage.sync_folder(folder)
+
+
+def _is_whole(stored: Path, local: Path) -> bool:
+    try:
+        return stored.stat().st_size == local.stat().st_size
+    except FileNotFoundError:
+        return False
 
 
 def owners_with_files(remote: Path) -> list[int]:

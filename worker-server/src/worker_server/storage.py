@@ -86,6 +86,21 @@ def is_mounted(remote: Path) -> bool:
     return (remote / MARKER).exists()
 
 
+def file_is_gone(remote: Path, relative: str | Path) -> bool:
+    """Return whether a file of the share is missing or empty; raise OSError without the share.
+
+    A file server that lost power may leave an empty file, a restored database the name of one that
+    was removed.
+    """
+    try:
+        is_gone = (remote / relative).stat().st_size == 0
+    except FileNotFoundError:
+        is_gone = True
+    if is_gone:
+        require_mounted(remote)
+    return is_gone
+
+
 def check_usable(remote: Path, reserve_bytes: int) -> int:
     """Write to the share and return its free bytes; raise ShareAway or ShareFull.
 

@@ -4,7 +4,7 @@ import logging
 from functools import partial
 from typing import Any
 
-from worker_server import media
+from worker_server import media, storage
 from worker_server.brand_files import (
     brand_file,
     old_files,
@@ -23,7 +23,7 @@ _SETTLED_S = 600
 
 
 def task_brand(edit: dict[str, Any] | None, owner_id: int, settings: Settings) -> media.Brand:
-    """Return the brand of a task's edit; raise WorkFailed where it is gone."""
+    """Return the brand of a task's edit; raise WorkFailed where it, or a file of it, is gone."""
     chosen = (edit or {}).get("brand_id") or brands.BUILT_IN
     if chosen == brands.NONE:
         return media.Brand()
@@ -34,7 +34,21 @@ def task_brand(edit: dict[str, Any] | None, owner_id: int, settings: Settings) -
     if spec is None:
         message = "The task's brand was deleted; make the task again with another one."
         raise WorkFailed(FailureCode.BRAND_GONE, message)
-    return brand_of(spec, partial(brand_file, settings.remote_folder, owner_id))
+    brand = brand_of(spec, partial(brand_file, settings.remote_folder, owner_id))
+    _need_files(brand, settings)
+    return brand
+
+
+def _need_files(brand: media.Brand, settings: Settings) -> None:
+    """Raise WorkFailed where the share has lost a file: no attempt and no renderer brings it."""
+    for path in brand.files:
+        if storage.file_is_gone(settings.remote_folder, path):
+            _log.error("the share has lost a file of a brand: %s", path)
+            message = (
+                "The storage has lost a file of the task's brand; make the brand again from the"
+                " same files, then retry the task."
+            )
+            raise WorkFailed(FailureCode.BRAND_GONE, message)
 
 
 def remove_unneeded_brands(settings: Settings) -> None:

@@ -48,7 +48,7 @@ def render_next(settings: Settings, runtime: Runtime) -> bool:
 
 def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
     lease = claim.lease
-    if _source_is_gone(settings.remote_folder, claim.source_path):
+    if storage.file_is_gone(settings.remote_folder, claim.source_path):
         _fetch_again(lease, settings)
         return
     edit = _edit(claim, settings, heartbeat)
@@ -83,21 +83,6 @@ def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
         with suppress(OSError):
             storage.poster_path(target).unlink(missing_ok=True)
         leases.release(lease)
-
-
-def _source_is_gone(remote: Path, source_path: str) -> bool:
-    """Return whether the source's file is missing or empty; raise OSError without the share.
-
-    A file server that lost power may leave an empty file, a restored database the name of one that
-    was removed.
-    """
-    try:
-        is_gone = (remote / source_path).stat().st_size == 0
-    except FileNotFoundError:
-        is_gone = True
-    if is_gone:
-        storage.require_mounted(remote)
-    return is_gone
 
 
 def _fetch_again(lease: PartLease, settings: Settings) -> None:
