@@ -100,6 +100,21 @@ def test_a_recording_that_pauses_keeps_all_its_frames() -> None:
     assert len(set(places)) == 1000
 
 
+@pytest.mark.parametrize("moved", ["-0.4", "-0.2", "0.1", "0.3", "0.45"])
+@pytest.mark.parametrize("tick_s", [Fraction(1, 90_000), MILLISECOND])
+def test_gaps_do_not_hide_that_the_first_frame_was_moved(moved: str, tick_s: Fraction) -> None:
+    """All other frames lie at their places, not where rounding would choose between two."""
+    shown = [number for number in range(600) if number % 60 < 50]
+    moved_s = [Fraction(0), *(Fraction(number) - Fraction(moved) for number in shown[1:])]
+    ticks = [round(frame / 30 / tick_s) for frame in moved_s]
+    grid = find_grid(ticks, 0, tick_s, [Fraction(30)], 60)
+    assert (grid.rate, grid.is_constant) == (30, False)
+    places = [(tick * tick_s - grid.origin_s) * grid.rate for tick in ticks]
+    assert [frame_index(place, Fraction(1)) for place in places] == shown
+    off = [abs(place - number) for place, number in zip(places, shown, strict=True)]
+    assert max(off[1:]) < Fraction(1, 10)
+
+
 def at_60(frames: int) -> list[int]:
     """Return the steps of 60 frames a second in milliseconds: 17, 16, 17 and so on."""
     return [round((each + 1) * 1000 / 60) - round(each * 1000 / 60) for each in range(frames)]
