@@ -2,11 +2,16 @@
 
 import hashlib
 import io
+import socket
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from gunicorn.http.body import Body, LengthReader  # type: ignore[import-untyped]
+from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
 from upload_testing import BYTES, CONTENT, Uploads, encoded, file_of
 from werkzeug.test import TestResponse
 
@@ -106,7 +111,7 @@ def test_slow_call_with_a_checksum_is_not_ended(
     uploads: Uploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its bytes count whole or not at all, so the next one would be as slow."""
-    monkeypatch.setattr(upload_receiving, "_MAX_CALL_S", 0)
+    monkeypatch.setattr(upload_receiving, "MAX_CALL_S", 0)
     path = uploads.new()
     checksum = {"Upload-Checksum": f"sha256 {encoded(hashlib.sha256(CONTENT).digest())}"}
     assert uploads.patch(path, 0, CONTENT, **checksum).status_code == 204
@@ -114,6 +119,38 @@ def test_slow_call_with_a_checksum_is_not_ended(
     other = uploads.new()
     assert uploads.patch(other, 0, CONTENT).status_code == 204
     assert 0 < uploads.offset(other) < len(CONTENT)
+
+
+@pytest.mark.parametrize("checksum", [False, True])
+def test_call_that_drips_bytes_is_ended_with_what_arrived(
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch, checksum: bool
+) -> None:
+    """gunicorn reads until it has what was asked for, however long that takes."""
+    monkeypatch.setattr(upload_receiving, "MAX_CALL_S", 0.5)
+    path, size = uploads.new(), len(CONTENT)
+    sender, receiver = socket.socketpair()
+    body = Body(LengthReader(SocketUnreader(receiver), size))
+    headers = {"Upload-Offset": "0", "Content-Type": BYTES}
+    if checksum:
+        headers["Upload-Checksum"] = f"sha256 {encoded(hashlib.sha256(CONTENT[:3]).digest())}"
+    hang_up = threading.Timer(8, sender.close)
+    with sender, receiver:
+        sender.sendall(CONTENT[:3])
+        hang_up.start()
+        began = time.monotonic()
+        response = uploads.client.patch(
+            path,
+            headers={**uploads.headers, **headers},
+            environ_overrides={
+                "wsgi.input": body,
+                "CONTENT_LENGTH": str(size),
+                "gunicorn.socket": receiver,
+            },
+        )
+        took_s = time.monotonic() - began
+        hang_up.cancel()
+    assert (response.status_code, response.headers.get("Upload-Offset")) == (204, "3")
+    assert (took_s > 6) is checksum
 
 
 @pytest.mark.usefixtures("no_wakeups")

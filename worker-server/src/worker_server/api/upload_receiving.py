@@ -24,7 +24,7 @@ from worker_server.upload_files import (
 Read = Callable[[int], bytes]
 # A longer call ends with the bytes received so far, and the client resumes. With Upload-Checksum
 # they would be discarded, so such a call has no limit of this kind.
-_MAX_CALL_S = 300
+MAX_CALL_S = 300
 _CONFIRM_EVERY_BYTES, _CONFIRM_EVERY_S = 32 * 1024 * 1024, 5.0
 _MIN_READ_BYTES, _MAX_READ_BYTES = 1024, 256 * 1024
 _SLOW_READ_S = 0.25
@@ -59,7 +59,7 @@ class _Receiver:
 
         Raise a 413 Problem for more than the upload has.
         """
-        ends_at = time.monotonic() + _MAX_CALL_S
+        ends_at = time.monotonic() + MAX_CALL_S
         for chunk in _chunks(read, wanted_bytes):
             self._pending_bytes += len(chunk)
             if self.state.offset_bytes + self._pending_bytes > self.state.length_bytes:

@@ -12,6 +12,7 @@ from idrl_common.paging import PageQuery, page_response
 from idrl_common.problems import Problem
 from idrl_common.wsgi import DRAIN_AFTERWARDS
 from worker_server.api import services, tus, upload_receiving
+from worker_server.api.body_deadlines import BodyDeadlines
 from worker_server.api.ids import parse_id
 from worker_server.api.slots import Slots
 from worker_server.api.times import utc_text
@@ -19,6 +20,8 @@ from worker_server.queue import uploads
 from worker_server.queue.uploads import NewUpload, UploadNotFound, UploadState
 from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
+
+_DEADLINES = BodyDeadlines()
 
 
 class Listing(PageQuery):
@@ -141,14 +144,16 @@ def _new_upload() -> NewUpload:
 
 
 def _receive(state: UploadState, offset_bytes: int, checksum: tus.Checksum | None) -> UploadState:
-    return upload_receiving.receive(
-        current().remote_folder,
-        caller().user_id,
-        state,
-        offset_bytes,
-        (request.stream.read, request.content_length),
-        checksum,
-    )
+    connection = None if checksum else request.environ.get("gunicorn.socket")
+    with _DEADLINES.within(connection, upload_receiving.MAX_CALL_S):
+        return upload_receiving.receive(
+            current().remote_folder,
+            caller().user_id,
+            state,
+            offset_bytes,
+            (request.stream.read, request.content_length),
+            checksum,
+        )
 
 
 def _progress(state: UploadState) -> dict[str, str]:

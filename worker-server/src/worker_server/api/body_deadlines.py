@@ -1,0 +1,59 @@
+"""Ends bodies that arrive too slowly: gunicorn's `read` waits until all bytes asked for are there.
+
+A caller who sends one byte a second would keep a thread for hours within one `read`.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from idrl_common.background import start_thread
+
+_CHECK_EVERY_S = 2.0
+
+
+class BodyDeadlines:
+    """Ends the bodies that are being read past their time; one thread watches all of them."""
+
+    def __init__(self, check_every_s: float = _CHECK_EVERY_S) -> None:
+        self._check_every_s = check_every_s
+        self._lock = threading.Lock()
+        self._ends_at: dict[socket.socket, float] = {}
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def within(self, connection: socket.socket | None, seconds: float) -> Iterator[None]:
+        """End the body of this connection once the block has taken so long; None: no limit.
+
+        What has arrived by then can be read, and the call can be answered.
+        """
+        if connection is None:
+            yield
+            return
+        with self._lock:
+            self._ends_at[connection] = time.monotonic() + seconds
+            if self._thread is None:
+                self._thread = start_thread(self._run, "body-deadlines")
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._ends_at[connection]
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(self._check_every_s)
+            with self._lock:
+                if not self._ends_at:
+                    self._thread = None
+                    return
+                self._end_late_ones()
+
+    def _end_late_ones(self) -> None:
+        now = time.monotonic()
+        for connection, ends_at in self._ends_at.items():
+            if ends_at < now:
+                with suppress(OSError):  # the caller is gone
+                    connection.shutdown(socket.SHUT_RD)
