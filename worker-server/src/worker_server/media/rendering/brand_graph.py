@@ -151,7 +151,8 @@ def with_sound(edit: PartEdit, main: str, shown: list[Layer]) -> list[str]:
     labels = "".join(f"[sound{layer.number}]" for layer in videos)
     # Only one input is heard at a time, so adding them up (normalize=0) keeps their levels.
     mix = f"amix=inputs={len(videos) + 1}:duration=first:normalize=0"
-    return [f"{main}[part]", *sounds, f"[part]{labels}{mix}[a]"]
+    # Of a part without sound all samples come from `apad`, which gives them no times.
+    return [f"{main},asetpts=N/SR/TB[part]", *sounds, f"[part]{labels}{mix}[a]"]
 
 
 def _sound(edit: PartEdit, layer: Layer) -> str:
