@@ -118,3 +118,23 @@ def test_wrong_first_timestamp_is_corrected(
     missing_s = numbers[0] / 25
     moments = [moment - float(source.origin_s) for moment in click_times(prepared_path)]
     assert moments == pytest.approx([n + 0.1 - missing_s for n in range(3)], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "codecs",
+    [
+        "-c:v libtheora -q:v 8 -c:a libvorbis",
+        "-c:v libtheora -q:v 8 -c:a libopus",
+        "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 2M -c:a libvorbis",
+    ],
+)
+def test_ogg_copied_from_the_middle_keeps_its_sound(
+    codecs: str, numbered: Make, make: Make, prepared: Callable[[Path], tuple[Source, Path]]
+) -> None:
+    """Pictures from the key frame to the wanted time have negative positions, without a sign."""
+    picture = numbered(75, "25", "p.mkv", f"{X264} -g 1", sound=False)
+    whole = make(f"-i {picture} {CLICKS} -map 0:v -map 1:a {codecs} -g 25", "whole.ogv")
+    _, path = prepared(make(f"-ss 1.3 -i {whole} -c copy", "cut.ogv"))
+    assert read_numbers(path) == list(range(25, 75))
+    # ffmpeg rounds 1.3 s down to a whole picture, for the picture alone.
+    assert click_times(path) == pytest.approx([0.1, 1.1], abs=0.05)

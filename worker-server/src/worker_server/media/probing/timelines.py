@@ -29,6 +29,9 @@ _REORDERED_SHARE = 0.02  # of time stamps that go back; with more, pictures are 
 # Edit list entries end inside an audio packet, so the next may go back by up to one packet; links
 # of a chained Ogg begin with packets that are decoded and not played.
 _BLOCK_S = Fraction(1, 5)
+# Times of Ogg beyond a year are below zero: where ffmpeg copies from the middle of a file, what is
+# before the wanted time has negative granule positions, which have no sign.
+_MAX_OGG_S = 365 * 86_400
 
 
 @dataclass
@@ -184,6 +187,8 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
             of = stamps[packet.stream_index]
             of.behind.append(len(stamps[video_index].pts))
             pts = packet.dts if demuxer == "avi" or packet.pts is None else packet.pts
+            if demuxer == "ogg" and pts is not None and pts * of.tick_s > _MAX_OGG_S:
+                pts = None
             if packet.is_discard:
                 of.hidden.add(len(of.pts))
             dts = packet.dts if demuxer in DEMUXERS_WITH_DTS else None
