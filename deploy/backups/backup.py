@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -132,8 +133,17 @@ def _link_or_copy(file: StoredFile, share: Path, new: Folder, previous: Folder |
     if _copy_stored(file, stored, new):
         return True
     if previous and (file.sha256 or not stored.exists()):
-        _link(file, new, previous)
+        _take_saved(file, new, previous)
     return False
+
+
+def _take_saved(file: StoredFile, new: Folder, previous: Folder) -> None:
+    """Link the saved file; copy it where the file system has no links."""
+    digest = previous.sum_of(file.path)
+    if digest is None or file.sha256 not in ("", digest):
+        return
+    if not _link(file, new, previous):
+        _copy_stored(replace(file, sha256=digest), previous.on_disk(file.path), new)
 
 
 def _copy_stored(file: StoredFile, stored: Path, new: Folder) -> bool:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
+
+from deploy.backups import backup
+from deploy.backups.database import StoredFile
+from deploy.backups.folder import Folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,3 +66,25 @@ def test_clip_with_a_bad_sector_is_lost_and_the_rest_is_saved(
     assert done.returncode == 3, done.stderr
     assert f"lost: {unreadable}/0.1.mp4" in done.stdout
     assert copies(backups, kept) == [live.clip(kept).read_bytes()]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_saved_copy_is_taken_where_the_file_system_has_no_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, named: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    digest = sha256(b"a clip").hexdigest()
+    previous = Folder(tmp_path / "previous", {"share/t/0.1.mp4": digest})
+    previous.on_disk("t").mkdir(parents=True)
+    previous.on_disk("t/0.1.mp4").write_bytes(b"a clip")
+    new = Folder(tmp_path / "new", {})
+    file = StoredFile("t/0.1.mp4", digest if named else "", "t")
+    assert backup._copy([file], tmp_path / "share", new, previous) == [file]
+    assert new.on_disk("t/0.1.mp4").read_bytes() == b"a clip"
+    previous.on_disk("t/0.1.mp4").write_bytes(b"rot")
+    empty = Folder(tmp_path / "empty", {})
+    assert backup._copy([file], tmp_path / "share", empty, previous) == [file]
+    assert not empty.has(file.path)
