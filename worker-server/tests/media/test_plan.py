@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, strategies as st
 
 from worker_server.media import EditError, Source, TimeRange, frame_size, plan_clips, plan_parts
-from worker_server.media.model.geometry import crop_box
+from worker_server.media.model.geometry import Aspect, Fit, crop_box
 
 RATES = st.one_of(
     st.sampled_from([Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(60)]),
@@ -109,6 +109,32 @@ def test_frame_size(
         sample_aspect=Fraction(sample_aspect),
     )
     assert frame_size(source) == expected
+
+
+@pytest.mark.parametrize("fit", Fit)
+@pytest.mark.parametrize(
+    ("aspect", "size", "expected"),
+    [
+        ("16:9", (3840, 2160), (1920, 1080)),
+        ("9:16", (2160, 3840), (1080, 1920)),
+        ("1:1", (2160, 2160), (1080, 1080)),
+        ("4:5", (2160, 2700), (1080, 1350)),
+        ("4:5", (3840, 2160), (1080, 1350)),
+        ("source", (3840, 2160), (1920, 1080)),
+        ("source", (2160, 3840), (1080, 1920)),
+        ("source", (4000, 3000), (1440, 1080)),
+        ("source", (5000, 1000), (1920, 384)),
+        ("source", (2160, 2160), (1080, 1080)),
+        ("source", (641, 361), (640, 360)),
+        ("source", (16, 9), (16, 16)),
+    ],
+)
+def test_frame_size_of_each_shape(
+    plain_source: Source, aspect: str, size: tuple[int, int], expected: tuple[int, int], fit: Fit
+) -> None:
+    """As large as the source allows, and no larger than docs/openapi.yaml says."""
+    source = replace(plain_source, width=size[0], height=size[1])
+    assert frame_size(source, aspect=Aspect(aspect), fit=fit) == expected
 
 
 @given(
