@@ -18,6 +18,9 @@ from worker_server.queue.statuses import DeliveryStatus
 # Seconds after each failed attempt, about three days in all, as Standard Webhooks 1.0 suggests.
 RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 _MAX_RETRY_AFTER_S = 86_400.0
+# A receiver that fails gets no more what has been due for as long as all attempts take.
+OVERDUE_S = 3 * 86_400
+_MAX_OVERDUE = 1000
 _GONE = 410
 _DUE_RECEIVERS = load("due_receivers")
 # How many of the oldest due deliveries are examined before the others are searched; for how many
@@ -196,6 +199,8 @@ def record_attempt(delivery: Delivery, outcome: Outcome) -> None:
             if outcome.http_status == _GONE:
                 values["disabled_at"] = func.now()
                 _give_up(session, webhook_id)
+            elif not (outcome.is_delivered or outcome.is_final):
+                _give_up_overdue(session, webhook_id)
             session.execute(update(Webhook).where(Webhook.id == webhook_id).values(values))
 
 
@@ -224,6 +229,22 @@ def _give_up(session: ScopedSession, webhook_id: uuid.UUID) -> None:
         WebhookDelivery.status == DeliveryStatus.WAITING,
     )
     session.execute(update(WebhookDelivery).where(*waiting).values(GIVEN_UP))
+
+
+def _give_up_overdue(session: ScopedSession, webhook_id: uuid.UUID) -> None:
+    """Mark the deliveries as failed that are due for OVERDUE_S; some, as others follow later.
+
+    A receiver has one attempt at a time. One that hangs ends 8,640 a day, and may get more events.
+    """
+    overdue = select(WebhookDelivery.id).where(
+        WebhookDelivery.webhook_id == webhook_id,
+        WebhookDelivery.status == DeliveryStatus.WAITING,
+        WebhookDelivery.run_after < seconds_from_now(-OVERDUE_S),
+    )
+    oldest = overdue.order_by(WebhookDelivery.run_after).limit(_MAX_OVERDUE)
+    free = oldest.with_for_update(skip_locked=True)
+    values = {"status": DeliveryStatus.FAILED, "error_code": "webhook_overdue"}
+    session.execute(update(WebhookDelivery).where(WebhookDelivery.id.in_(free)).values(values))
 
 
 def _values_after(attempt: int, outcome: Outcome) -> Values:
