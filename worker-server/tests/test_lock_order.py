@@ -224,5 +224,5 @@ def test_payloads_concurrent_with_the_end_of_their_webhook(
         "410": lambda: webhooks.record_attempt(attempt, webhooks.Outcome(http_status=410)),
     }
     calls = [lambda: unsent_events.store_payloads(dict.fromkeys(ids, "{}")), ends[end]]
-    held = f"SELECT FROM webhook_deliveries WHERE id = '{ids[1]}' FOR UPDATE"
-    assert outcomes(run_concurrently(held, calls)) == [None, None]
+    locking_query = f"SELECT FROM webhook_deliveries WHERE id = '{ids[1]}' FOR UPDATE"
+    assert outcomes(run_concurrently(locking_query, calls)) == [None, None]

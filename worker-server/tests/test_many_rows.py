@@ -66,8 +66,8 @@ def test_deletion_reads_no_events_of_other_receivers(database: Database) -> None
 def test_old_deliveries_are_deleted_some_at_a_time(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All at once exceeded the statement timeout at a million rows, in each round anew."""
-    monkeypatch.setattr(webhook_rows, "_DELETED_AT_ONCE", 2)
+    """All at once exceeded the statement timeout at a million rows, in each round."""
+    monkeypatch.setattr(webhook_rows, "_BATCH_SIZE", 2)
     webhook_id = add_webhook()
     database.execute(_DELIVERIES.format(webhook_id, "delivered", 35))
     database.execute(_DELIVERIES.format(webhook_id, "waiting", 35))

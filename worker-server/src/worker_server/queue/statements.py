@@ -19,7 +19,7 @@ def for_each_page(statement: TextClause, hours: int) -> None:
     """Execute the statement for all rows of its table, page by page, each in a transaction.
 
     It takes `after`, `limit` and `hours`, and returns the page's last id. One statement for a large
-    table would exceed the statement timeout, each time anew.
+    table would exceed the statement timeout, each time.
     """
     last: uuid.UUID | None = uuid.UUID(int=0)
     while last is not None:

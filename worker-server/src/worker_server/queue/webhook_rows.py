@@ -23,7 +23,7 @@ MAX_WEBHOOKS = 20
 # Bounds the outbox while a receiver is unreachable.
 MAX_TESTS = 10
 KEPT_DAYS = 30
-_DELETED_AT_ONCE = 5000
+_BATCH_SIZE = 5000
 
 
 class WebhookNotFound(Exception):
@@ -170,7 +170,7 @@ def end_deliveries_of_disabled() -> None:
 
 def delete_old_deliveries() -> None:
     """Remove deliveries that ended and are older than KEPT_DAYS, except locked ones."""
-    while _delete_some_old_deliveries() == _DELETED_AT_ONCE:
+    while _delete_some_old_deliveries() == _BATCH_SIZE:
         pass
 
 
@@ -180,7 +180,7 @@ def _delete_some_old_deliveries() -> int:
     # Literally, as in the condition of the index.
     ended = select(WebhookDelivery.id).where(old, text("status <> 'waiting'"))
     # SKIP LOCKED: waiting for a row while holding others could deadlock with a webhook's deletion.
-    oldest = ended.order_by(WebhookDelivery.event_at).limit(_DELETED_AT_ONCE)
+    oldest = ended.order_by(WebhookDelivery.event_at).limit(_BATCH_SIZE)
     free = oldest.with_for_update(skip_locked=True)
     statement = delete(WebhookDelivery).where(WebhookDelivery.id.in_(free))
     with transaction() as session:
