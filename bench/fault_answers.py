@@ -67,7 +67,7 @@ def longest(target: Target, rounds: int) -> Figures:  # noqa: ARG001 # each faul
         try:
             _call_everything(target, caller, path, answers, health)
         finally:
-            fault.heal(target)
+            fault.recover(target)
             target.becomes_whole()
     return {
         "longest answer in any fault, s": [max(answers)],

@@ -17,13 +17,13 @@ import psutil
 from bench.database import connect
 from idrl_client import Client
 from idrl_local import sample, system
-from idrl_local.config import UNREACHED_LIMITS
+from idrl_local.config import RATE_LIMITS_OFF
 from idrl_local.home import Home, free_ports
 from idrl_local.programs import PROGRAMS, READY_FILE, Installation, is_passed_on
 
 _POLL_S = 0.05
 _TIMEOUT_S = 600
-_SETTINGS = {"FETCH_ALLOW_HOSTS": "127.0.0.1", **UNREACHED_LIMITS}
+_SETTINGS = {"FETCH_ALLOW_HOSTS": "127.0.0.1", **RATE_LIMITS_OFF}
 Row = tuple[Any, ...]
 
 

@@ -19,7 +19,7 @@ from chaos.history import History
 
 def main() -> int:
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that everything is healed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that everything is recovered
     _print(f"seed {arguments.seed}, {arguments.minutes:g} minutes")
     with target.running() as system:
         kinds = _available(system, arguments.kinds)

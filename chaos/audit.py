@@ -88,14 +88,14 @@ def audit(
         findings.add("doubled", message)
     for message in history.losses:
         findings.add("lost", message)
-    for message in history.unhealed:
+    for message in history.unrecovered:
         findings.add("stuck", message)
     _audit_rows(findings, target)
     _audit_files(findings, target)
     _audit_brands(findings, target)
     _audit_uploads(findings, target)
     _audit_processes(findings, target, seen)
-    for call in history.slow_answers(SLOW_ANSWER_S):
+    for call in history.slow_responses(SLOW_ANSWER_S):
         findings.add("answers_over_15_s", str(call))
     for call in history.server_errors_without_retry_after():
         findings.add("errors_5xx_without_retry_after", str(call))

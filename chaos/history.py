@@ -52,7 +52,7 @@ class History:
         self.calls: list[Call] = []
         self.submissions: list[Submission] = []
         self.losses: list[str] = []
-        self.unhealed: list[str] = []
+        self.unrecovered: list[str] = []
         self.fault: str | None = None
 
     def note_call(
@@ -74,12 +74,12 @@ class History:
         with self._lock:
             self.losses.append(message)
 
-    def note_unhealed(self, message: str) -> None:
+    def note_unrecovered(self, message: str) -> None:
         """Record that the system did not recover from a fault."""
         with self._lock:
-            self.unhealed.append(message)
+            self.unrecovered.append(message)
 
-    def slow_answers(self, limit_s: float) -> list[Call]:
+    def slow_responses(self, limit_s: float) -> list[Call]:
         return [call for call in self.calls if call.elapsed_s > limit_s]
 
     def server_errors_without_retry_after(self) -> list[Call]:

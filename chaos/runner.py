@@ -106,7 +106,7 @@ def _shuffled_rounds(kinds: Sequence[Fault], random: Random) -> Iterator[Fault]:
 def inject_for_a_while(
     target: Target, fault: Fault, random: Random, history: History, write_line: WriteLine
 ) -> bool:
-    """Inject the fault, hold it, heal it, and wait until the system is whole again."""
+    """Inject the fault, hold it, recover it, and wait until the system is whole again."""
     began = time.monotonic()
     history.fault = fault.name
     try:
@@ -116,16 +116,16 @@ def inject_for_a_while(
         write_line(f"{fault.name}: not injected: {error}")
         return False
     finally:
-        fault.heal(target)
-        healed = time.monotonic()
+        fault.recover(target)
+        recovered = time.monotonic()
     is_whole = target.becomes_whole()
     history.fault = None
-    after_s = time.monotonic() - healed
+    after_s = time.monotonic() - recovered
     outcome = f"whole after {after_s:.1f} s"
     if not is_whole:
         outcome = f"NOT whole: {target.readiness()}"
-        history.note_unhealed(f"{fault.name}: {outcome}")
-    write_line(f"{fault.name}: held {healed - began:.1f} s, {outcome}")
+        history.note_unrecovered(f"{fault.name}: {outcome}")
+    write_line(f"{fault.name}: held {recovered - began:.1f} s, {outcome}")
     return True
 
 

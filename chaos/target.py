@@ -18,7 +18,7 @@ from chaos.loop_share import LoopShare
 from chaos.receiver import Receiver, listening
 from chaos.sources import PART_S, Sources, served
 from idrl_local import system
-from idrl_local.config import UNREACHED_LIMITS
+from idrl_local.config import RATE_LIMITS_OFF
 from idrl_local.home import Home, free_ports
 from idrl_local.programs import DATABASE, SUPERUSER, Installation
 from idrl_testing.waiting import wait_until
@@ -27,7 +27,7 @@ RESERVE_BYTES = 64 * 1024**2
 _SETTINGS = {
     "FETCH_ALLOW_HOSTS": "127.0.0.1",
     "WEBHOOK_ALLOW_HOSTS": "127.0.0.1",
-    **UNREACHED_LIMITS,
+    **RATE_LIMITS_OFF,
     "PART_SECONDS": str(PART_S),
     "STORAGE_RESERVE_BYTES": str(RESERVE_BYTES),
 }

@@ -20,7 +20,7 @@ from harness.machines import Machines, Secrets, make_secrets
 from harness.ports import ONE_MACHINE_PORT
 from harness.stack import CHECKOUT, Stack
 
-from idrl_local.config import UNREACHED_LIMITS
+from idrl_local.config import RATE_LIMITS_OFF
 from idrl_testing import site as web_site
 from idrl_testing.api_client import PatientApiClient
 
@@ -30,7 +30,7 @@ RunEndToEnd = Callable[..., None]
 def one_machine_variables(engine: Engine, port: int) -> dict[str, str]:
     """Return the settings, without secrets, of the system on one machine."""
     return {
-        **UNREACHED_LIMITS,
+        **RATE_LIMITS_OFF,
         **images_module.VARIABLES,
         "PORT": str(port),
         "FETCH_ALLOW_HOSTS": engine.gateway(),

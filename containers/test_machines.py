@@ -26,7 +26,7 @@ from harness.machines import (
 )
 from harness.stack import Stack
 
-from idrl_local.config import UNREACHED_LIMITS
+from idrl_local.config import RATE_LIMITS_OFF
 from idrl_testing import tls
 from idrl_testing.api_client import PASSWORD, PatientApiClient, is_ready
 from idrl_testing.waiting import wait_until
@@ -56,7 +56,7 @@ def slow(machines: Machines) -> Machines:
     machines.share.mount()
     machines.worker.write_env({**machines.worker_variables(), **SLOW})
     machines.worker.up()
-    machines.web.write_env({**machines.web_variables(), **UNREACHED_LIMITS})
+    machines.web.write_env({**machines.web_variables(), **RATE_LIMITS_OFF})
     machines.web.up()
     wait_until(lambda: is_ready(machines.url))
     return machines
@@ -155,7 +155,7 @@ def test_quick_log_ins_are_slowed_down(machines: Machines) -> None:
 
 
 def test_end_to_end(mounted: Machines, end_to_end: RunEndToEnd) -> None:
-    mounted.web.write_env({**mounted.web_variables(), **UNREACHED_LIMITS})
+    mounted.web.write_env({**mounted.web_variables(), **RATE_LIMITS_OFF})
     mounted.web.up()
     wait_until(lambda: is_ready(mounted.url))
     end_to_end(mounted.url)
@@ -301,9 +301,7 @@ def test_tls_between_machines(slow: Machines, person: PatientApiClient, videos: 
     chain, key = tls.write_certificate(place, TASKS_NAME, slow.engine.gateway())
     worker = {**slow.worker_variables(), **SLOW}
     slow.worker.write_env({**worker, **slow.worker_tls_variables(chain, key)})
-    slow.web.write_env(
-        {**slow.web_variables(), **UNREACHED_LIMITS, **slow.web_tls_variables(chain)}
-    )
+    slow.web.write_env({**slow.web_variables(), **RATE_LIMITS_OFF, **slow.web_tls_variables(chain)})
     others = slow.second_worker_tls_variables(chain)
     second = slow.stack("second", "worker-server", {**worker, **others})
     slow.worker.up()

@@ -1,4 +1,4 @@
-"""The kinds of faults. A new kind is a class with `inject` and `heal`, and a line here."""
+"""The kinds of faults. A new kind is a class with `inject` and `recover`, and a line here."""
 
 from chaos.faults.base import Fault, NotInjected
 from chaos.faults.network import SourceAway

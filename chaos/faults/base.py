@@ -1,4 +1,4 @@
-"""What a kind of fault is: it is injected, held for a while, and healed."""
+"""What a kind of fault is: it is injected, held for a while, and recovered."""
 
 from abc import ABC, abstractmethod
 from random import Random
@@ -24,5 +24,5 @@ class Fault(ABC):
     def inject(self, target: Target, random: Random) -> None:
         """Break something; raise NotInjected where there is nothing to break."""
 
-    def heal(self, target: Target) -> None:  # noqa: B027 # most faults are mended by the system
+    def recover(self, target: Target) -> None:  # noqa: B027 # most faults are mended by the system
         """Mend what does not mend itself. Called also when `inject` failed half-way."""

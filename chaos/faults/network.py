@@ -15,5 +15,5 @@ class SourceAway(Fault):
     def inject(self, target: Target, random: Random) -> None:  # noqa: ARG002 # nothing to choose
         target.sources.away.set()
 
-    def heal(self, target: Target) -> None:
+    def recover(self, target: Target) -> None:
         target.sources.away.clear()

@@ -67,7 +67,7 @@ class ProgramFrozen(Fault):
         self._frozen = _processes(target, self._program)
         _signal(self._frozen, signal.SIGSTOP)
 
-    def heal(self, target: Target) -> None:  # noqa: ARG002 # the processes are known
+    def recover(self, target: Target) -> None:  # noqa: ARG002 # the processes are known
         _signal(self._frozen, signal.SIGCONT)
         self._frozen = []
 
@@ -83,7 +83,7 @@ class ProgramsStopped(Fault):
     def inject(self, target: Target, random: Random) -> None:  # noqa: ARG002 # nothing to choose
         supervision.stop_programs(target.home, self._programs)
 
-    def heal(self, target: Target) -> None:
+    def recover(self, target: Target) -> None:
         supervision.start_programs(target.home, self._programs)
 
 

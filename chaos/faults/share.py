@@ -28,7 +28,7 @@ class ShareFrozen(ShareFault):
     def inject(self, target: Target, random: Random) -> None:  # noqa: ARG002 # nothing to choose
         _share(target).freeze()
 
-    def heal(self, target: Target) -> None:
+    def recover(self, target: Target) -> None:
         _share(target).thaw()
 
 
@@ -44,7 +44,7 @@ class ShareReadOnly(ShareFault):
         except CommandFailed as error:
             raise NotInjected(str(error)) from error
 
-    def heal(self, target: Target) -> None:
+    def recover(self, target: Target) -> None:
         _share(target).make_writable()
 
 
@@ -57,7 +57,7 @@ class ShareUnmounted(ShareFault):
     def inject(self, target: Target, random: Random) -> None:  # noqa: ARG002 # nothing to choose
         _share(target).unmount()
 
-    def heal(self, target: Target) -> None:
+    def recover(self, target: Target) -> None:
         if not os.path.ismount(target.home.share):
             _share(target).mount()
 
@@ -77,7 +77,7 @@ class ShareFull(ShareFault):
             if not self.left_bytes:
                 _fill(file.fileno(), size_bytes - 1024**2)
 
-    def heal(self, target: Target) -> None:
+    def recover(self, target: Target) -> None:
         (target.home.share / _FILLER).unlink(missing_ok=True)
 
 
@@ -106,7 +106,7 @@ class FileUnremovable(ShareFault):
         if done.returncode:
             raise NotInjected("the file is gone")
 
-    def heal(self, target: Target) -> None:  # noqa: ARG002 # the file is known
+    def recover(self, target: Target) -> None:  # noqa: ARG002 # the file is known
         if self._path is not None and self._path.exists():
             subprocess.run(["chattr", "-i", self._path], check=True)
         self._path = None

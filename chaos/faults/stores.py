@@ -49,7 +49,7 @@ class RedisFull(Fault):
         with target.redis() as client:
             client.config_set("maxmemory", 1)
 
-    def heal(self, target: Target) -> None:
+    def recover(self, target: Target) -> None:
         with target.redis() as client, suppress(redis.RedisError):
             client.config_set("maxmemory", 0)
 

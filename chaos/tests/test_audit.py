@@ -57,7 +57,7 @@ def test_late_answers_and_losses_of_callers_are_findings(system: Target) -> None
     history.note_call("GET", "/bare", time.monotonic(), 503, {})
     history.note_call("GET", "/fair", time.monotonic(), 503, {"Retry-After": "1"})
     history.note_loss("10 bytes became 5")
-    history.note_unhealed("redis_killed: NOT whole")
+    history.note_unrecovered("redis_killed: NOT whole")
     for reported in (set(), {"a", "b"}, {str(uuid.uuid4())}):
         history.note_submission(Submission(0, source, "key", task_ids=reported))
     columns = [line.partition(":")[0] for line in audited(system, history)]

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Unhealing(Fault):
+class Unrecovered(Fault):
     """A fault that the system does not recover from."""
 
-    name = "unhealing"
+    name = "unrecovered"
 
     def inject(self, target: Target, random: Random) -> None:
         """Break nothing: the target below is broken already."""
@@ -61,8 +61,8 @@ def test_a_run_without_a_fault_or_a_task_has_shown_nothing() -> None:
 def test_a_system_that_does_not_recover_is_noted() -> None:
     history, lines = History(), list[str]()
     target = cast("Target", Broken())
-    assert runner.inject_for_a_while(target, Unhealing(), Random(1), history, lines.append)
-    assert history.unhealed == ["unhealing: NOT whole: the sweeper is late"]
+    assert runner.inject_for_a_while(target, Unrecovered(), Random(1), history, lines.append)
+    assert history.unrecovered == ["unrecovered: NOT whole: the sweeper is late"]
     assert "NOT whole" in lines[0]
 
 
@@ -75,8 +75,8 @@ def test_a_run_without_a_possible_fault_ends(
         yield cast("Target", Broken())
 
     monkeypatch.setattr(system, "running", running)
-    monkeypatch.setattr(command, "KINDS", (Unhealing(),))
+    monkeypatch.setattr(command, "KINDS", (Unrecovered(),))
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(sys, "argv", ["chaos", "--kinds", "unhealing"])
+    monkeypatch.setattr(sys, "argv", ["chaos", "--kinds", "unrecovered"])
     assert command.main() == 1
-    assert "unhealing skipped: needs root\nnone of these faults" in capsys.readouterr().out
+    assert "unrecovered skipped: needs root\nnone of these faults" in capsys.readouterr().out

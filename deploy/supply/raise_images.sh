@@ -15,7 +15,7 @@ digest_of() {
 	docker image inspect --format '{{join .RepoDigests "\n"}}' "$1" | sed -n 's/.*@\(sha256:[0-9a-f]\{64\}\)$/\1/p' | head -n 1
 }
 
-# All digests first: an image that cannot be had must leave no half of the files changed.
+# All digests first: if an image cannot be pulled, no file is changed.
 script=
 while read -r image; do
 	case $image in '' | '#'*) continue ;; esac

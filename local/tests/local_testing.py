@@ -18,7 +18,7 @@ from idrl_testing.waiting import wait_until
 
 PASSWORD = "Analytical1"
 _URL = "https://example.com/v.mp4"
-_BRAND = b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nbrand of greedy\r\n--x--\r\n'
+_BRAND = b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nbrand of noisy\r\n--x--\r\n'
 
 
 @dataclass
@@ -151,11 +151,11 @@ def create_one_of_each(caller: Caller) -> list[str]:
     live = [task for task in caller.call("GET", "/tasks?max=100")[1] if task["status"] == "queued"]
     assert caller.call("DELETE", live[0]["link"])[0] == 200  # the batch needs its place
     assert caller.call("DELETE", live[0]["link"])[0] == 200
-    item = {"url": _URL, "name": "item of greedy"}
+    item = {"url": _URL, "name": "item of noisy"}
     made = [
         caller.call("POST", "/uploads", b"", Tus_Resumable="1.0.0", Upload_Length="9"),
-        caller.call("POST", "/batches", {"items": [item]}, Idempotency_Key="retry of greedy"),
-        caller.call("POST", "/webhooks", {"url": "https://example.com/greedy"}),
+        caller.call("POST", "/batches", {"items": [item]}, Idempotency_Key="retry of noisy"),
+        caller.call("POST", "/webhooks", {"url": "https://example.com/noisy"}),
         caller.call("POST", "/webhooks/callback-secret"),
         caller.call("POST", "/brands", _BRAND, Content_Type="multipart/form-data; boundary=x"),
     ]

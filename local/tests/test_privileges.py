@@ -160,10 +160,10 @@ def test_closed_folder_is_named(folder: Path) -> None:
     home = Home(folder / "closed" / "home")
     home.root.mkdir(parents=True)
     home.root.chmod(0o755)
-    assert privileges._first_closed(home.root, NOBODY) is None
+    assert privileges._first_inaccessible(home.root, NOBODY) is None
     home.root.parent.chmod(0o700)
     if home.root.parent.stat().st_uid != NOBODY.pw_uid:
-        assert privileges.closed_path(home, NOBODY) == home.root.parent
+        assert privileges.inaccessible_path(home, NOBODY) == home.root.parent
 
 
 @pytest.mark.parametrize(

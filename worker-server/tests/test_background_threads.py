@@ -35,7 +35,7 @@ ERRORS = [
 ]
 
 
-class Connections:
+class FailingConnections:
     """New connections to PostgreSQL fail with `error` while there is one."""
 
     def __init__(self, connect: Callable[..., object]) -> None:
@@ -58,14 +58,16 @@ class Connections:
 
 
 @pytest.fixture
-def connections(monkeypatch: pytest.MonkeyPatch) -> Connections:
-    connections = Connections(psycopg2.connect)
+def connections(monkeypatch: pytest.MonkeyPatch) -> FailingConnections:
+    connections = FailingConnections(psycopg2.connect)
     monkeypatch.setattr(psycopg2, "connect", connections)
     return connections
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
-def test_sweep_round_ends_without_raising(connections: Connections, error: Exception) -> None:
+def test_sweep_round_ends_without_raising(
+    connections: FailingConnections, error: Exception
+) -> None:
     done: list[int] = []
     group = sweeper.Group(9, 0.01, [("sample", lambda: done.append(1))])
     connections.fail(error)
@@ -77,7 +79,7 @@ def test_sweep_round_ends_without_raising(connections: Connections, error: Excep
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
 def test_worker_beats_again(
-    app: Flask, connections: Connections, monkeypatch: pytest.MonkeyPatch, error: Exception
+    app: Flask, connections: FailingConnections, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(workers, "BEAT_S", 0.05)
     monkeypatch.setattr(workers, "ALIVE_S", 30)
@@ -94,7 +96,7 @@ def test_worker_beats_again(
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
 def test_lease_is_renewed_again(
-    app: Flask, settings: Settings, connections: Connections, error: Exception
+    app: Flask, settings: Settings, connections: FailingConnections, error: Exception
 ) -> None:
     submit()
     lease = claim_task()
@@ -170,7 +172,7 @@ def test_served_bytes_are_counted_once_a_thread_can_be_started(
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
 def test_served_bytes_are_counted_after_any_error(
-    app: Flask, connections: Connections, error: Exception
+    app: Flask, connections: FailingConnections, error: Exception
 ) -> None:
     served = ServedBytes(app, flush_every_s=0.05)
     connections.fail(error)

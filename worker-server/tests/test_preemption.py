@@ -15,7 +15,7 @@ from worker_server.queue.preemption import preempt_download, preempt_for, preemp
 from worker_testing import claim_task, part_of, processing, submit, task_of
 
 pytestmark = pytest.mark.usefixtures("app")
-FILM, CLIP = 1, 2  # the owners
+LONG, SHORT = 1, 2  # the owners
 
 
 def claim_part(progress: int) -> PartLease:
@@ -28,7 +28,7 @@ def claim_part(progress: int) -> PartLease:
 @pytest.fixture
 def long_video() -> list[PartLease]:
     """Two renders of a long video: its second part at 50 %, its third just begun; more wait."""
-    processing(9, FILM)
+    processing(9, LONG)
     claim_part(100)
     db.session.execute(text("UPDATE parts SET status = 'done' WHERE number = 0"))
     db.session.commit()
@@ -36,7 +36,7 @@ def long_video() -> list[PartLease]:
 
 
 def test_part_with_the_least_progress_is_preempted(long_video: list[PartLease]) -> None:
-    clip = processing(2, CLIP)
+    clip = processing(2, SHORT)
     assert preempt_for(clip)
     assert [part_of(lease).status for lease in long_video] == ["rendering", "waiting"]
     assert leases.renew(long_video[1], 30, 11) is None
@@ -47,7 +47,7 @@ def test_part_with_the_least_progress_is_preempted(long_video: list[PartLease]) 
 
 def test_no_part_is_preempted_while_a_render_is_nearly_done(long_video: list[PartLease]) -> None:
     assert leases.renew(long_video[0], 30, 60)
-    assert not preempt_for(processing(2, CLIP))
+    assert not preempt_for(processing(2, SHORT))
 
 
 def test_part_of_a_dead_worker_does_not_count_as_nearly_done(long_video: list[PartLease]) -> None:
@@ -56,7 +56,7 @@ def test_part_of_a_dead_worker_does_not_count_as_nearly_done(long_video: list[Pa
         text("UPDATE parts SET lease_until = now() - interval '1 s' WHERE number = 1")
     )
     db.session.commit()
-    assert preempt_for(processing(2, CLIP))
+    assert preempt_for(processing(2, SHORT))
     assert [part_of(lease).status for lease in long_video] == ["rendering", "waiting"]
 
 
@@ -66,14 +66,14 @@ def test_part_is_not_preempted_twice(long_video: list[PartLease]) -> None:
             text("UPDATE parts SET attempt = 2 WHERE number = :number"), {"number": lease.number}
         )
     db.session.commit()
-    assert not preempt_for(processing(2, CLIP))
+    assert not preempt_for(processing(2, SHORT))
 
 
 @pytest.mark.usefixtures("app", "long_video")
 def test_no_part_is_preempted_while_render_slots_are_idle() -> None:
     db.session.execute(text("UPDATE parts SET status = 'done' WHERE status = 'waiting'"))
     db.session.commit()
-    assert not preempt_for(processing(2, CLIP))
+    assert not preempt_for(processing(2, SHORT))
 
 
 def test_first_parts_are_not_preempted() -> None:
@@ -81,19 +81,19 @@ def test_first_parts_are_not_preempted() -> None:
         processing(1, owner_id)
     claim_part(0)
     claim_part(0)
-    assert not preempt_for(processing(1, CLIP))
+    assert not preempt_for(processing(1, SHORT))
 
 
 def test_owner_with_a_rendering_part_preempts_no_other_owner(long_video: list[PartLease]) -> None:
-    earlier = processing(2, CLIP)
+    earlier = processing(2, SHORT)
     assert claim_part(0).task_id == earlier
-    assert not preempt_for(processing(2, CLIP))
+    assert not preempt_for(processing(2, SHORT))
     assert [part_of(lease).status for lease in long_video] == ["rendering", "rendering"]
 
 
 @pytest.mark.usefixtures("app", "long_video")
 def test_owner_preempts_the_same_owners_long_task() -> None:
-    clip = processing(2, FILM)
+    clip = processing(2, LONG)
     assert preempt_for(clip)
     row = claims.claim_part("me", 30)
     assert row is not None
@@ -102,21 +102,21 @@ def test_owner_preempts_the_same_owners_long_task() -> None:
 
 @pytest.mark.usefixtures("app", "long_video")
 def test_canceled_task_preempts_nothing() -> None:
-    clip = processing(2, CLIP)
-    assert services.delete_task(CLIP, clip) == "canceling"
+    clip = processing(2, SHORT)
+    assert services.delete_task(SHORT, clip) == "canceling"
     assert not preempt_for(clip)
 
 
 @pytest.mark.usefixtures("app", "long_video")
 def test_task_whose_first_part_is_claimed_preempts_nothing() -> None:
-    clip = processing(2, CLIP)
+    clip = processing(2, SHORT)
     assert claim_part(0).task_id == clip
     assert not preempt_for(clip)
 
 
 def test_no_part_is_preempted_while_renders_are_paused(long_video: list[PartLease]) -> None:
     pauses.pause(Kind.RENDER)
-    assert not preempt_for(processing(2, CLIP))
+    assert not preempt_for(processing(2, SHORT))
     part_waits(3)
     assert preempt_render() is None
     assert [part_of(lease).status for lease in long_video] == ["rendering", "rendering"]
@@ -141,31 +141,31 @@ def waits(owner_id: int) -> uuid.UUID:
 
 
 def test_owner_keeps_half_of_the_downloads_while_another_waits() -> None:
-    downloads(FILM, 4)
-    waiting = waits(CLIP)
+    downloads(LONG, 4)
+    waiting = waits(SHORT)
     first = preempt_download()
     assert first is not None
     assert task_of(first.task_id).status == "queued"
     assert leases.renew(first, 30, 1) is None
     assert claim_task().task_id == waiting
-    waits(CLIP)
+    waits(SHORT)
     assert preempt_download() is not None  # three of four
     claim_task()
-    waits(CLIP)
+    waits(SHORT)
     assert preempt_download() is None  # two of four
 
 
 def test_downloads_are_not_preempted_while_no_other_owner_waits() -> None:
-    downloads(FILM, 4)
-    waits(FILM)
+    downloads(LONG, 4)
+    waits(LONG)
     assert preempt_download() is None
-    submit(owner_id=CLIP)  # has just come: a free slot would take it
+    submit(owner_id=SHORT)  # has just come: a free slot would take it
     assert preempt_download() is None
 
 
 def test_no_download_is_preempted_while_downloads_are_paused() -> None:
-    downloads(FILM, 4)
-    waits(CLIP)
+    downloads(LONG, 4)
+    waits(SHORT)
     pauses.pause(Kind.FETCH)
     assert preempt_download() is None
     pauses.resume(Kind.FETCH)
@@ -174,8 +174,8 @@ def test_no_download_is_preempted_while_downloads_are_paused() -> None:
 
 
 def test_single_download_is_not_preempted() -> None:
-    downloads(FILM, 1)
-    waits(CLIP)
+    downloads(LONG, 1)
+    waits(SHORT)
     assert preempt_download() is None
 
 
@@ -189,48 +189,48 @@ def part_waits(owner_id: int) -> uuid.UUID:
 
 
 def test_owner_keeps_half_of_the_renders_while_another_has_none() -> None:
-    processing(9, FILM)
+    processing(9, LONG)
     renders = [claim_part(progress) for progress in (50, 40, 30, 20)]
-    waiting = part_waits(CLIP)
+    waiting = part_waits(SHORT)
     assert preempt_render() == renders[3]
     assert leases.renew(renders[3], 30, 21) is None
     assert claim_part(0).task_id == waiting
-    part_waits(CLIP)
+    part_waits(SHORT)
     assert preempt_render() is None  # the other owner holds a lease
 
 
 def test_renders_are_not_preempted_while_no_other_owner_waits() -> None:
-    processing(9, FILM)
+    processing(9, LONG)
     claim_part(0)
     claim_part(0)
     assert preempt_render() is None
-    processing(1, CLIP)  # has just come: a free slot would take it
+    processing(1, SHORT)  # has just come: a free slot would take it
     assert preempt_render() is None
 
 
 def test_render_is_not_preempted_while_one_is_nearly_done() -> None:
-    processing(9, FILM)
+    processing(9, LONG)
     claim_part(60)
     claim_part(0)
-    part_waits(CLIP)
+    part_waits(SHORT)
     assert preempt_render() is None
 
 
 def test_preemption_of_a_part_ends() -> None:
-    processing(9, FILM)
+    processing(9, LONG)
     claim_part(0)
     claim_part(0)
-    part_waits(CLIP)
+    part_waits(SHORT)
     db.session.execute(text("UPDATE parts SET attempt = 4 WHERE status = 'rendering'"))
     db.session.commit()
     assert preempt_render() is None
 
 
 def test_free_slot_goes_to_the_owner_who_holds_fewer_renders() -> None:
-    processing(9, FILM)
-    processing(9, CLIP)
+    processing(9, LONG)
+    processing(9, SHORT)
     claimed = [claim_part(0) for _ in range(3)]
-    ended = [lease for lease in claimed if part_of(lease).owner_id == CLIP] or claimed[:1]
+    ended = [lease for lease in claimed if part_of(lease).owner_id == SHORT] or claimed[:1]
     owner_id = part_of(ended[0]).owner_id
     db.session.execute(
         text("UPDATE parts SET status = 'done' WHERE owner_id = :owner AND status = 'rendering'"),

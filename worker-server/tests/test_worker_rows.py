@@ -59,7 +59,7 @@ def test_later_beats_keep_start_and_fault() -> None:
 
 
 @pytest.mark.usefixtures("database")
-def test_worker_whose_machine_lacks_the_share_says_so(
+def test_worker_reports_that_its_machine_lacks_the_share(
     app: Flask, client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "BEAT_S", 0.05)

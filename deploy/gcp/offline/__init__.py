@@ -1,4 +1,4 @@
 """A stand-in for Terraform's google provider: it knows the schema, and no cloud.
 
-For machines where the real provider cannot be had.
+For machines where the real provider cannot be downloaded.
 """

@@ -5,7 +5,7 @@ capabilities and unable to gain any (no_new_privs).
 
 A checkout or home below a folder that is closed to that user, such as /root, keeps one capability:
 to read and search everything (CAP_DAC_READ_SEARCH). Changing the permissions of the folders above
-is the operator's decision. `closed_path` returns the first path that the user cannot open.
+is the operator's decision. `inaccessible_path` returns the first path that the user cannot open.
 """
 
 import contextlib
@@ -98,7 +98,7 @@ def command_for_root(
     command = unprivileged(
         [sys.executable, "-m", "idrl_local", *words],
         user,
-        may_read_all=closed_path(home, user) is not None,
+        may_read_all=inaccessible_path(home, user) is not None,
     )
     own = {"IDRL_HOME": str(home.root), "HOME": str(home.run)}
     copies = _readable_settings(home, user, environment)
@@ -118,7 +118,7 @@ def runs_as_root(home: Home) -> bool:
     return False
 
 
-def closed_path(home: Home, user: pwd.struct_passwd) -> Path | None:
+def inaccessible_path(home: Home, user: pwd.struct_passwd) -> Path | None:
     """Return the first path that the user needs and may not open; None where there is none."""
     import supervisor
 
@@ -130,7 +130,7 @@ def closed_path(home: Home, user: pwd.struct_passwd) -> Path | None:
         Path(sys.executable).resolve(),
         Path(supervisor.__file__),
     )
-    return next((closed for path in needed if (closed := _first_closed(path, user))), None)
+    return next((closed for path in needed if (closed := _first_inaccessible(path, user))), None)
 
 
 def warning(home: Home) -> str | None:
@@ -139,9 +139,9 @@ def warning(home: Home) -> str | None:
         return None
     user = pwd.getpwuid(os.geteuid())
     return (
-        f"{closed_path(home, user)} is closed to the user {user.pw_name}: the processes keep the"
-        " right to read every file (CAP_DAC_READ_SEARCH); to run without, move the checkout, its"
-        " Python and IDRL_HOME to folders that are open, below /opt for example"
+        f"{inaccessible_path(home, user)} is closed to the user {user.pw_name}: the processes keep"
+        " the right to read every file (CAP_DAC_READ_SEARCH); to run without, move the checkout,"
+        " its Python and IDRL_HOME to folders that are open, below /opt for example"
     )
 
 
@@ -150,7 +150,7 @@ def _capabilities() -> int:
     return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
 
 
-def _first_closed(path: Path, user: pwd.struct_passwd) -> Path | None:
+def _first_inaccessible(path: Path, user: pwd.struct_passwd) -> Path | None:
     for each in (*reversed(path.parents), path):
         needed = stat.S_IXOTH if each.is_dir() else stat.S_IROTH
         if not _has_right(each.stat(), user, needed):
@@ -223,7 +223,7 @@ def _readable_settings(
     folder = _copies_folder(home)
     for name in _FILE_SETTINGS:
         path = Path(environment.get(name) or "/").absolute()
-        if path.is_file() and _first_closed(path, user):
+        if path.is_file() and _first_inaccessible(path, user):
             folder.mkdir(mode=0o711, exist_ok=True)
             copies[name] = str(_copy(path, folder, user))
     return copies

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from idrl_local import privileges, sample, system
-from idrl_local.config import UNREACHED_LIMITS
+from idrl_local.config import RATE_LIMITS_OFF
 from idrl_local.home import Home, free_ports
 
 _SETTINGS = {
     "FETCH_ALLOW_HOSTS": "127.0.0.1",
     "WEBHOOK_ALLOW_HOSTS": "127.0.0.1",
-    **UNREACHED_LIMITS,
+    **RATE_LIMITS_OFF,
     # A test's missing source stays missing: do not wait for it as long.
     "SOURCE_RETRY_S": "30",
 }

@@ -201,7 +201,7 @@ def _make_sample(home: Home) -> None:
 def _start(installation: Installation, write_line: WriteLine) -> None:
     home = installation.home
     supervision.start_programs(home, STORES)
-    _wait(installation, STORES, _silent_store, write_line)
+    _wait(installation, STORES, _unreachable_store, write_line)
     _migrate(installation)
     names = [program.name for program in PROGRAMS]
     supervision.start_programs(home, names)
@@ -231,7 +231,7 @@ def _wait(
         time.sleep(0.05)
 
 
-def _silent_store(installation: Installation) -> str | None:
+def _unreachable_store(installation: Installation) -> str | None:
     """Return the name of a store that does not answer yet."""
     if not servers.port_answers(installation.ports.redis):
         return "redis"

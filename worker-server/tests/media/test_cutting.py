@@ -33,7 +33,7 @@ from worker_server.media.cutting.quiet_cuts import quietest
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.plan import frames_of
 from worker_server.media.probing import prepare
-from worker_server.media.process.pipes import MAX_ANSWER_BYTES
+from worker_server.media.process.pipes import MAX_RESPONSE_BYTES
 from worker_server.media.rendering.copyable_span import find_span
 
 Make = Callable[..., Path]
@@ -340,7 +340,7 @@ def test_progress_reaches_the_end(make: Make) -> None:
         '{"parts": [["0", "100", 0]]}',
         '{"parts": [[0, 100]]}',
         "[" * 100_000,
-        '{"parts": [[0, 100, 0], [100, 200, 0], [200, 250, 0]]}' + " " * MAX_ANSWER_BYTES,
+        '{"parts": [[0, 100, 0], [100, 200, 0], [200, 250, 0]]}' + " " * MAX_RESPONSE_BYTES,
     ],
     ids=lambda answer: answer[:60],
 )

@@ -26,12 +26,12 @@ _FOLLOWING_PATIENCE_S = 900.0
 _task_ids = click.argument("task_ids", metavar="TASK…", nargs=-1, required=True)
 
 
-class _ReaderGone(Exception):  # no error: `idrl ls | head` has all that is wanted
+class _OutputClosed(Exception):  # no error: `idrl ls | head` has all that is wanted
     """Standard output is a closed pipe. Click would turn a BrokenPipeError into exit code 1."""
 
 
 @contextmanager
-def _reader_may_go() -> Iterator[None]:
+def _output_may_close() -> Iterator[None]:
     """Flush standard output: an error of the interpreter's flush at exit could not be handled."""
     try:
         try:
@@ -39,16 +39,16 @@ def _reader_may_go() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except BrokenPipeError as error:
-        raise _ReaderGone from error
+        raise _OutputClosed from error
 
 
 class _Idrl(click.Group):
     def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401 # as click's
-        with _reader_may_go():  # --help is printed here
+        with _output_may_close():  # --help is printed here
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 # as click's
-        with _reader_may_go():
+        with _output_may_close():
             return super().invoke(ctx)
 
 
@@ -287,7 +287,7 @@ def main() -> NoReturn:
     except UnicodeEncodeError as error:  # an argument whose bytes no request can have
         output.error(WrongUsage(f"{error.object!a} is not valid UTF-8"), is_json=is_json)
         code = WrongUsage.exit_code
-    except _ReaderGone:
+    except _OutputClosed:
         output.discard_rest()
         code = 0
     except OSError as error:

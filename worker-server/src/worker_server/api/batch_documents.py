@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from worker_server.api.batch_queries import BatchFacts
+from worker_server.api.batch_queries import BatchRow
 from worker_server.queue.statuses import TaskStatus
 
 _LIVE_PROGRESS = range(3, 100)  # percent; an estimate needs some progress, and some left
 
 
-def batch_document(batch: BatchFacts, task_ids: list[str] | None = None) -> dict[str, Any]:
+def batch_document(batch: BatchRow, task_ids: list[str] | None = None) -> dict[str, Any]:
     """Return the batch as callers see it; `task_ids` are included where they are given."""
     counts: Any = batch
     document = {
@@ -26,7 +26,7 @@ def batch_document(batch: BatchFacts, task_ids: list[str] | None = None) -> dict
     return document if task_ids is None else {**document, "task_ids": task_ids}
 
 
-def _eta_s(batch: BatchFacts) -> float | None:
+def _eta_s(batch: BatchRow) -> float | None:
     """Return the seconds left at the average speed so far; None with too little progress."""
     progress = batch["progress"]
     if int(progress) not in _LIVE_PROGRESS:

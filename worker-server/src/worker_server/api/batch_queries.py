@@ -19,7 +19,7 @@ _PROGRESS = f"""CASE
 _COUNTS = ", ".join(
     f"count(*) FILTER (WHERE status = '{status}') AS {status}" for status in TaskStatus
 )
-_FACTS = f"""batches.id, batches.name, batches.callback_url,
+_COLUMNS = f"""batches.id, batches.name, batches.callback_url,
     {TIME.format("created_at").replace("tasks.", "batches.")},
     {CREATED_US.replace("tasks.", "batches.")} AS created_us, totals.*"""
 _TOTALS = f"""LATERAL (
@@ -31,7 +31,7 @@ _BATCH = PreparedQuery(
     "uuid, bigint",
     f"""
     SELECT row_to_json(batch)::text FROM (
-        SELECT {_FACTS}, (
+        SELECT {_COLUMNS}, (
             SELECT json_agg(id ORDER BY created_at, id) FROM tasks WHERE batch_id = batches.id
         ) AS task_ids FROM batches CROSS JOIN {_TOTALS} WHERE batches.id = $1 AND owner_id = $2
     ) AS batch
@@ -39,7 +39,7 @@ _BATCH = PreparedQuery(
 )
 _PAGE = f"""
     SELECT json_agg(batch)::text FROM (
-        SELECT {_FACTS} FROM (
+        SELECT {_COLUMNS} FROM (
             SELECT * FROM batches WHERE owner_id = $1 {{condition}}
             ORDER BY created_at DESC, id DESC LIMIT $2
         ) AS batches CROSS JOIN {_TOTALS} ORDER BY batches.created_at DESC, batches.id DESC
@@ -60,7 +60,7 @@ class BatchNotFound(Exception):
         super().__init__("There is no batch with this id.")
 
 
-class BatchFacts(TypedDict):
+class BatchRow(TypedDict):
     """A batch as the database returns it, and the number of its tasks in each status."""
 
     id: str
@@ -74,7 +74,7 @@ class BatchFacts(TypedDict):
 
 def get_batch(
     owner_id: int, batch_id: uuid.UUID, fetch: Callable[..., Any] = fetch_json
-) -> tuple[BatchFacts, list[str]]:
+) -> tuple[BatchRow, list[str]]:
     """Return the batch and the ids of its tasks in order; raise BatchNotFound."""
     batch: Any = fetch(_BATCH, str(batch_id), owner_id)
     if batch is None:
@@ -82,7 +82,7 @@ def get_batch(
     return batch, batch["task_ids"] or []
 
 
-def list_batches(owner_id: int, limit: int, after: Position | None) -> list[BatchFacts]:
+def list_batches(owner_id: int, limit: int, after: Position | None) -> list[BatchRow]:
     """Return the owner's batches after the position, newest first."""
     if after is None:
         return fetch_json(_FIRST_PAGE, owner_id, limit) or []

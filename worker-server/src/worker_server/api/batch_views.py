@@ -18,7 +18,7 @@ from idrl_common.settings import MAX_BATCH_BODY_BYTES
 from idrl_common.validation import parse_body, parse_query, read_body, validate_each
 from worker_server.api import batch_queries, change_conditions, rate_limits, services, tags
 from worker_server.api.batch_documents import batch_document
-from worker_server.api.batch_queries import BatchFacts, BatchNotFound
+from worker_server.api.batch_queries import BatchNotFound, BatchRow
 from worker_server.api.brand_choices import with_brands
 from worker_server.api.caller_urls import check_callback_url, url_error
 from worker_server.api.edits import edits_of_items
@@ -82,7 +82,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     return routes
 
 
-def _position(batch: BatchFacts) -> Position:
+def _position(batch: BatchRow) -> Position:
     return Position(batch["created_us"], uuid.UUID(batch["id"]))
 
 
@@ -94,7 +94,7 @@ def _parse_new_batch() -> NewBatch:
         return parse_body(NewBatch)
 
 
-Stored = tuple[BatchFacts, list[str], Sequence[LimitState]]
+Stored = tuple[BatchRow, list[str], Sequence[LimitState]]
 
 
 def _repeated(key: RequestKey) -> Stored | None:

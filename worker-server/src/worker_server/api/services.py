@@ -8,7 +8,7 @@ from functools import partial
 
 from idrl_common.problems import Problem
 from worker_server.api import batch_queries, queries
-from worker_server.api.batch_queries import BatchFacts, BatchNotFound
+from worker_server.api.batch_queries import BatchNotFound, BatchRow
 from worker_server.api.clip_queries import Clip, PartNotFound, PartNotReady
 from worker_server.api.labels import default_name
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
@@ -103,7 +103,7 @@ def repeated_task(request: RequestKey) -> tuple[TaskFacts, PartTotals] | None:
     return facts, PartTotals.of(parts)
 
 
-def repeated_batch(request: RequestKey) -> tuple[BatchFacts, list[str]] | None:
+def repeated_batch(request: RequestKey) -> tuple[BatchRow, list[str]] | None:
     """Return the batch of an earlier request with this key, and the ids of its tasks.
 
     None where there is none. Raise IdempotencyKeyReused.
@@ -119,7 +119,7 @@ def repeated_batch(request: RequestKey) -> tuple[BatchFacts, list[str]] | None:
 
 def submit_batch(
     submission: BatchSubmission, quotas: Quotas
-) -> tuple[BatchFacts, list[str], Sequence[LimitState]]:
+) -> tuple[BatchRow, list[str], Sequence[LimitState]]:
     """Store the batch and wake workers; a repeated request returns the first one's batch.
 
     Raise IdempotencyKeyReused or QuotaExceeded.
@@ -132,7 +132,7 @@ def submit_batch(
 
 def _submit_batch(
     submission: BatchSubmission, quotas: Quotas
-) -> tuple[BatchFacts, list[str], Sequence[LimitState]]:
+) -> tuple[BatchRow, list[str], Sequence[LimitState]]:
     """Store and read the batch in one transaction, so that no other call deletes it in between."""
     with transaction():
         batch_id, is_new, limits = batches.create_batch(submission, quotas)

@@ -15,9 +15,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from worker_server.errors import FailureCode
 from worker_server.fetching.addresses import EgressRules, is_public
-from worker_server.fetching.answer_headers import StrictResponse
 from worker_server.fetching.errors import FetchFailed, RequestFailed, transient
 from worker_server.fetching.limits import FetchLimits
+from worker_server.fetching.response_headers import StrictResponse
 from worker_server.fetching.urls import HttpUrl
 from worker_server.fetching.watchdog import Watchdog
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from worker_server.jobs.shutdown import ShutdownFlag
 from worker_server.queue import leases
 from worker_server.queue.claims import Lease
-from worker_server.queue.statuses import WORKED_ON
+from worker_server.queue.statuses import IN_PROGRESS
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -89,5 +89,5 @@ class Heartbeat:
             status = leases.leased_task_status(self._lease)
         if status is None:
             self.reason = StopReason.LOST
-        elif status not in WORKED_ON:
+        elif status not in IN_PROGRESS:
             self.reason = StopReason.CANCELED

@@ -29,7 +29,7 @@ from worker_server.queue.sql_common import (
     lease_cleared,
     seconds_from_now,
 )
-from worker_server.queue.statuses import WORKED_ON, PartStatus, TaskStatus
+from worker_server.queue.statuses import IN_PROGRESS, PartStatus, TaskStatus
 from worker_server.queue.task_completion import close_if_finished
 
 _NO_QUOTAS = Quotas()
@@ -161,7 +161,7 @@ def fail(
             record_attempt(session, lease, EventKind.LEASE_LOST)
             totals.add(session, (totals.LEASES_EXPIRED, (), 1))
         pause = pause_s(lease, failure, history, limits)
-        if status not in WORKED_ON:
+        if status not in IN_PROGRESS:
             _requeue(session, lease, status)
         elif pause is not None:
             _schedule_retry(session, lease, failure, history.failures, pause)

@@ -54,8 +54,8 @@ LIVE_TASKS = (
     TaskStatus.PROCESSING,
     TaskStatus.CANCELING,
 )
-# While a task has one of these, its workers continue; any other status tells them to stop.
-WORKED_ON = (TaskStatus.DOWNLOADING, TaskStatus.PROCESSING)
+# While a task is in progress, its workers continue; any other status tells them to stop.
+IN_PROGRESS = (TaskStatus.DOWNLOADING, TaskStatus.PROCESSING)
 UNFINISHED_PARTS = (PartStatus.WAITING, PartStatus.RENDERING)
 
 _T, _P = TaskStatus, PartStatus

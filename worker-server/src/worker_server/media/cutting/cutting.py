@@ -21,7 +21,7 @@ from worker_server.media.model.plan import (
 from worker_server.media.model.source import Source
 from worker_server.media.probing.prepare import PrepareWatch
 from worker_server.media.process.child import ChildFiles
-from worker_server.media.process.pipes import MAX_ANSWER_BYTES
+from worker_server.media.process.pipes import MAX_RESPONSE_BYTES
 
 _CHILD = "worker_server.media.cutting.cutting_child"
 
@@ -72,8 +72,8 @@ def _length(source: Source, time_range: TimeRange) -> int:
 
 def _read(output: Path) -> dict[str, Any]:
     with output.open("rb") as file:
-        content = file.read(MAX_ANSWER_BYTES + 1)
-    if len(content) > MAX_ANSWER_BYTES:
+        content = file.read(MAX_RESPONSE_BYTES + 1)
+    if len(content) > MAX_RESPONSE_BYTES:
         raise _invalid_reply(ValueError("the answer is too long"))
     try:
         answer: dict[str, Any] = json.loads(content)

@@ -13,7 +13,7 @@ from av.container import InputContainer
 from worker_server.media.cutting.progress import Progress
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.source import Source
-from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, picture
+from worker_server.media.rendering.h264 import ParameterSets, UnsupportedStream, picture
 
 
 class KeyFrameCuts:
@@ -55,12 +55,12 @@ def _parameter_sets(video: VideoStream) -> ParameterSets | None:
         return None
     try:
         return ParameterSets.of(video.codec_context.extradata)
-    except Unsuitable:
+    except UnsupportedStream:
         return None
 
 
 def _is_idr(packet: "av.Packet[Any]", sets: ParameterSets) -> bool:
     try:
         return picture(bytes(packet), sets)[1]
-    except Unsuitable:
+    except UnsupportedStream:
         return True  # will be encoded instead of copied, so any key frame can start a part

@@ -101,11 +101,13 @@ def has_alpha(source: Source) -> bool:
     GIFs do not count: ffmpeg decodes their transparent pixels as white, like a page behind. HDR
     does not either: no blending of it is defined.
     """
-    may_be_clear = source.demuxer != "gif" and is_clear(source.pix_fmt, source.video_codec)
-    return may_be_clear and not is_hdr(source)
+    may_have_alpha = source.demuxer != "gif" and format_has_alpha(
+        source.pix_fmt, source.video_codec
+    )
+    return may_have_alpha and not is_hdr(source)
 
 
-def is_clear(pix_fmt: str, codec: str) -> bool:
+def format_has_alpha(pix_fmt: str, codec: str) -> bool:
     """Return whether pictures of this format may have transparent parts."""
     return pix_fmt.startswith(_ALPHA_FORMATS) or (pix_fmt == "pal8" and codec in _CLEAR_PALETTES)
 

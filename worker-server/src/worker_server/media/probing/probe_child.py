@@ -15,7 +15,7 @@ from av import AudioStream, VideoFrame, VideoStream
 from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
-from worker_server.media.model.colour import is_clear
+from worker_server.media.model.colour import format_has_alpha
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.edit import SEEK_MARGIN_S
 from worker_server.media.model.frame_grid import Grid, find_grid, frame_index, measured_rate
@@ -29,7 +29,7 @@ from worker_server.media.probing.pictures import PictureShape, shapes_of
 from worker_server.media.probing.protection import check_protection, is_encrypted
 from worker_server.media.probing.sound_layouts import replace_own_order, selection_of
 from worker_server.media.probing.sound_preroll import preroll_s
-from worker_server.media.probing.streams import choose_video, films_of, ranked_sounds
+from worker_server.media.probing.streams import choose_video, ranked_sounds, streams_without_covers
 from worker_server.media.probing.timelines import correct_times
 from worker_server.media.process.child_main import serve_one_request
 
@@ -63,7 +63,7 @@ class Facts:
     frame: VideoFrame
     shapes: list[PictureShape]
     is_cropped: bool  # by the container
-    must_select: bool  # of the sound's channels, before they are mixed
+    needs_channel_map: bool  # of the sound's channels, before they are mixed
 
     @property
     def irregular(self) -> str:
@@ -92,7 +92,7 @@ class Facts:
     def _irregular_sound(self) -> str:
         if self.sound is None:
             return ""
-        mixed = "the sound's channels cannot be mixed" if self.must_select else ""
+        mixed = "the sound's channels cannot be mixed" if self.needs_channel_map else ""
         return self.scan.sounds[self.sound.index].irregular or mixed
 
 
@@ -127,7 +127,7 @@ def _read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
             raise SourceError("source_damaged", "The video has no frame that can be decoded.")
         if demuxer != "avi" and lacks_display_times(path, demuxer, video.index):
             scan.note("the pictures' times are those of decoding")
-        if _is_sought(container, demuxer, video, scan) and not index_is_right(
+        if _is_seekable(container, demuxer, video, scan) and not index_is_right(
             container, video, max(scan.ticks)
         ):
             scan.note("the index names no key frames")
@@ -150,12 +150,12 @@ def _read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
                 scan.frame,
                 shapes,
                 is_cropped=box is not None,
-                must_select=sound is not None and _must_select(sound),
+                needs_channel_map=sound is not None and _needs_channel_map(sound),
             )
         )
 
 
-def _must_select(sound: AudioStream) -> bool:
+def _needs_channel_map(sound: AudioStream) -> bool:
     context = sound.codec_context
     return (replace_own_order(context) or selection_of(context.layout)) is not None
 
@@ -167,7 +167,7 @@ def _source(facts: Facts) -> Source:
     end_s = max(scan.end_s, sound_end_s, (ticks[-1] + scan.last_duration) * tick_s)
     check_complete(facts.container, facts.path, facts.demuxer, end_s)
     _check_speed(ticks, scan.last_duration, tick_s, facts.limits)
-    grid = find_grid(ticks, scan.last_duration, tick_s, _rate_hints(video), facts.limits.max_fps)
+    grid = find_grid(ticks, scan.last_duration, tick_s, _header_rates(video), facts.limits.max_fps)
     frame_count = _frame_count(grid, sound_end_s)
     keyframe_delay_s = _keyframe_delay_s(facts, grid.rate)
     first = facts.shapes[0]
@@ -231,7 +231,7 @@ def _pix_fmt(facts: Facts) -> str:
     """Return the pixel format of the first pictures; of those with alpha, if there are any."""
     formats = [shape.pix_fmt for shape in facts.shapes]
     codec = facts.video.codec_context.name
-    return next((each for each in formats if is_clear(each, codec)), formats[0])
+    return next((each for each in formats if format_has_alpha(each, codec)), formats[0])
 
 
 def _aspect_varies(facts: Facts) -> bool:
@@ -256,15 +256,15 @@ def _resized(first: PictureShape, facts: Facts) -> Iterator[PictureShape]:
 def _preparation(facts: Facts) -> Preparation:
     if facts.irregular:
         return Preparation.NORMALIZE
-    is_sought = _is_sought(facts.container, facts.demuxer, facts.video, facts.scan)
-    return Preparation.NONE if is_sought and not _has_early_sound(facts) else Preparation.REMUX
+    is_seekable = _is_seekable(facts.container, facts.demuxer, facts.video, facts.scan)
+    return Preparation.NONE if is_seekable and not _has_early_sound(facts) else Preparation.REMUX
 
 
-def _is_sought(container: InputContainer, demuxer: str, video: VideoStream, scan: Scan) -> bool:
+def _is_seekable(container: InputContainer, demuxer: str, video: VideoStream, scan: Scan) -> bool:
     """Return whether parts can be sought in the file itself, not only in a remuxed copy."""
     # libavformat seeks by its default stream, which may be another than the chosen one; cover art
     # it is not.
-    several = len(films_of(container)) > 1
+    several = len(streams_without_covers(container)) > 1
     fragmented = demuxer == "mov" and video.frames < scan.packets
     is_indexed = demuxer not in _GUESSING_DEMUXERS | _DECODED_DEMUXERS
     return is_indexed and not several and not fragmented
@@ -332,7 +332,7 @@ def _check_speed(
         )
 
 
-def _rate_hints(video: VideoStream) -> list[Fraction]:
+def _header_rates(video: VideoStream) -> list[Fraction]:
     claimed = (
         video.guessed_rate,
         video.base_rate,

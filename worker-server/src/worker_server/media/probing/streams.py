@@ -41,7 +41,7 @@ def choose_video(
     if len(container.streams.video) + len(container.streams.audio) > limits.max_streams:
         message = f"The file has more than {limits.max_streams} video and audio streams."
         raise SourceError("source_limits", message)
-    videos = films_of(container)
+    videos = streams_without_covers(container)
     if not videos:
         raise SourceError("source_has_no_video", "The file has no video in it.")
     moving = _moving(path, demuxer, videos) if len(videos) > 1 else set()
@@ -55,7 +55,7 @@ def choose_video(
     return video
 
 
-def films_of(container: InputContainer) -> list[VideoStream]:
+def streams_without_covers(container: InputContainer) -> list[VideoStream]:
     """Return the video streams without cover art and thumbnails."""
     return [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
 

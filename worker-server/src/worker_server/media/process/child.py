@@ -20,7 +20,7 @@ from typing import Any, Self
 from worker_server.errors import FailureCode
 from worker_server.media.errors import EncodeFailed, MediaError, MediaProcessCrashed, Stopped
 from worker_server.media.process import guard
-from worker_server.media.process.pipes import AnswerTooLong, Pipes
+from worker_server.media.process.pipes import Pipes, ResponseTooLong
 
 _STOP_GRACE_S = 2.0
 _POLL_S = 0.2
@@ -71,7 +71,7 @@ def _runtime() -> tuple[Path, ...]:
 
 
 class ChildFailed(Exception):
-    """A Python child process gave no answer."""
+    """A Python child process gave no response."""
 
 
 class ChildLost(ChildFailed):
@@ -87,7 +87,7 @@ class ChildCrashed(ChildFailed):
 
 
 def as_media_error(error: ChildFailed, child: str, too_slow: str) -> MediaError:
-    """Return the failure of a job whose child, called `child` in the log, gave no answer.
+    """Return the failure of a job whose child, called `child` in the log, gave no response.
 
     A lost child is EncodeFailed (`probe_timeout`, retryable) with the message `too_slow`; any
     other is MediaProcessCrashed. Catch ChildLimitHit first where the payload is to be refused.
@@ -137,22 +137,22 @@ class Child:
         should_stop: Callable[[], bool],
         files: ChildFiles = ChildFiles(),  # frozen, so a shared default is safe
     ) -> dict[str, Any]:
-        """Send `payload` and return the answer; call `should_stop` about five times a second.
+        """Send `payload` and return the response; call `should_stop` about five times a second.
 
-        Raise ChildLost, ChildLimitHit or ChildCrashed if there is no answer, Stopped once
+        Raise ChildLost, ChildLimitHit or ChildCrashed if there is no response, Stopped once
         `should_stop` returned true.
         """
         process = self.start()
         request = {"files": files.as_arguments(), "payload": payload}
         try:
-            answer, stderr_tail = _communicate(
+            response, stderr_tail = _communicate(
                 process, json.dumps(request).encode(), timeout_s, should_stop
             )
         finally:
             status = end(process, grace_s=0)
         if status != 0:
             raise _failure(status, stderr_tail.decode(errors="replace"))
-        return _document(answer)
+        return _document(response)
 
 
 def _failure(status: int, stderr_tail: str) -> ChildFailed:
@@ -167,14 +167,14 @@ def _failure(status: int, stderr_tail: str) -> ChildFailed:
     return ChildCrashed(f"exit status {status}: {stderr_tail.strip()}")
 
 
-def _document(answer: bytes) -> dict[str, Any]:
-    """Return the answer, which a child under a hostile file's control may have written."""
+def _document(response: bytes) -> dict[str, Any]:
+    """Return the response, which a child under a hostile file's control may have written."""
     try:
-        document = json.loads(answer)
+        document = json.loads(response)
     except (ValueError, RecursionError) as error:
-        raise ChildCrashed(f"no answer in JSON: {type(error).__name__}") from error
+        raise ChildCrashed(f"no response in JSON: {type(error).__name__}") from error
     if not isinstance(document, dict):
-        raise ChildCrashed("the answer is no JSON object")
+        raise ChildCrashed("the response is no JSON object")
     return document
 
 
@@ -184,7 +184,7 @@ def _communicate(
     timeout_s: float,
     should_stop: Callable[[], bool],
 ) -> tuple[bytes, bytes]:
-    """Send the request; return the answer and the end of standard error once the child has ended.
+    """Send the request; return the response and the end of standard error once the child has ended.
 
     The child is not reaped yet, so that `end` may still kill what it has started.
     """
@@ -196,13 +196,13 @@ def _communicate(
                 if should_stop():
                     raise Stopped
                 if time.monotonic() > deadline:
-                    raise ChildLost(f"no answer within {timeout_s:g} s")
+                    raise ChildLost(f"no response within {timeout_s:g} s")
             _signal_group(process.pid, signal.SIGKILL)  # others may hold the pipes open
             while pipes.transfer(0):
                 continue
-        except AnswerTooLong as error:
+        except ResponseTooLong as error:
             raise ChildCrashed(str(error)) from error
-        return bytes(pipes.answer), pipes.stderr_tail
+        return bytes(pipes.response), pipes.stderr_tail
 
 
 def spawn(

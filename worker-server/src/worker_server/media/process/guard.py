@@ -246,10 +246,10 @@ def _filter() -> bytes:
         steps += _on_call(numbers[column], _refuse(_ENOSYS))
     has_namespace = _step(_ANY_BIT, _NEW_NAMESPACES, 0, 1)
     steps += _on_call(_CLONE[column], _argument(0), has_namespace, _refuse(), _allow_it())
-    return b"".join([*steps, *_conditions(column), _allow_it()])
+    return b"".join([*steps, *_argument_filters(column), _allow_it()])
 
 
-def _conditions(column: int) -> list[bytes]:
+def _argument_filters(column: int) -> list[bytes]:
     """Return the steps for calls that are refused with some arguments only."""
     steps: list[bytes] = []
     for numbers, arguments in _OWN_ONLY.values():

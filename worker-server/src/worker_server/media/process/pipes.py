@@ -11,26 +11,26 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Self
 
-MAX_ANSWER_BYTES = 32 * 1024**2
+MAX_RESPONSE_BYTES = 32 * 1024**2
 _READ_BYTES = 65536
 _TAIL_BYTES = 2000
 
 
-class AnswerTooLong(Exception):
-    """The child has written more than any answer needs."""
+class ResponseTooLong(Exception):
+    """The child has written more than any response needs."""
 
 
 class Pipes:
-    """Sends a request, and collects the answer and the end of standard error; use with `with`."""
+    """Sends a request, and collects the response and the end of standard error; use with `with`."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", request: bytes) -> None:
-        self.answer, self.stderr_tail = bytearray(), b""
+        self.response, self.stderr_tail = bytearray(), b""
         self._unsent = memoryview(request)
         self._selector = selectors.DefaultSelector()
         self._ended = os.pidfd_open(process.pid)  # readable once the child has ended
         self._selector.register(self._ended, selectors.EVENT_READ, self._forget)
         self._add(process.stdin, selectors.EVENT_WRITE, self._send)
-        self._add(process.stdout, selectors.EVENT_READ, self._read_answer)
+        self._add(process.stdout, selectors.EVENT_READ, self._read_response)
         self._add(process.stderr, selectors.EVENT_READ, self._read_stderr)
 
     def __enter__(self) -> Self:
@@ -43,7 +43,7 @@ class Pipes:
     def transfer(self, wait_s: float) -> bool:
         """Read and write what is possible, after waiting for it or for the child's end.
 
-        Return whether there was anything; raise AnswerTooLong.
+        Return whether there was anything; raise ResponseTooLong.
         """
         ready = self._selector.select(wait_s)
         for key, _ in ready:
@@ -66,10 +66,10 @@ class Pipes:
         self._forget(pipe)
         pipe.close()
 
-    def _read_answer(self, pipe: IO[bytes]) -> None:
-        self.answer += self._read(pipe)
-        if len(self.answer) > MAX_ANSWER_BYTES:
-            raise AnswerTooLong(f"more than {MAX_ANSWER_BYTES} bytes on standard output")
+    def _read_response(self, pipe: IO[bytes]) -> None:
+        self.response += self._read(pipe)
+        if len(self.response) > MAX_RESPONSE_BYTES:
+            raise ResponseTooLong(f"more than {MAX_RESPONSE_BYTES} bytes on standard output")
 
     def _read_stderr(self, pipe: IO[bytes]) -> None:
         self.stderr_tail = (self.stderr_tail + self._read(pipe))[-_TAIL_BYTES:]

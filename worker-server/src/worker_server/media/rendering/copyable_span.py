@@ -10,7 +10,7 @@ from av.container import InputContainer
 from worker_server.media.model.edit import SEEK_MARGIN_S, PartEdit
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.plan import FrameRange
-from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, headers, picture
+from worker_server.media.rendering.h264 import ParameterSets, UnsupportedStream, headers, picture
 
 # A copied clip has the source's bit rate. Cameras and phones stay below this limit (22 Mbit/s for
 # 1080p30); sources above it are encoded. Small pictures need more bits for each pixel.
@@ -43,23 +43,23 @@ class Span:
 def find_span(container: InputContainer, edit: PartEdit) -> Span:
     """Return the longest span.
 
-    Raise Unsuitable, saying why, where there is none or it is too short.
+    Raise UnsupportedStream, saying why, where there is none or it is too short.
     """
     video = _video(container, edit)
     fields, sets = headers(video), ParameterSets.of(video.codec_context.extradata)
     _check_headers(fields, sets, edit)
     first, count, delay, size_bytes = _longest(_pictures(container, edit, sets), edit)
     if count < edit.part.frame_count * _MIN_SHARE:
-        raise Unsuitable(f"only {count} of {edit.part.frame_count} frames can be copied")
+        raise UnsupportedStream(f"only {count} of {edit.part.frame_count} frames can be copied")
     if size_bytes * 8 * edit.frame_rate > _max_bits_per_s(edit) * count:
-        raise Unsuitable("the bit rate is too high")
+        raise UnsupportedStream("the bit rate is too high")
     if delay and not any(fields.get("bitstream_restriction_flag", [])):
-        raise Unsuitable("the stream does not declare its reorder depth")
+        raise UnsupportedStream("the stream does not declare its reorder depth")
     before = edit.frames_before + first - edit.part.start_frame
     if before == 1:
-        raise Unsuitable("only one picture would be encoded before the copied ones")
+        raise UnsupportedStream("only one picture would be encoded before the copied ones")
     if not before and fields["profile_idc"] != [_HIGH]:
-        raise Unsuitable("the clip would begin in a profile other than High")
+        raise UnsupportedStream("the clip would begin in a profile other than High")
     return Span(replace(edit.part, start_frame=first, end_frame=first + count), delay, sets, fields)
 
 
@@ -81,7 +81,7 @@ def _max_bits_per_s(edit: PartEdit) -> Fraction:
 def _longest(pictures: Iterator[CodedPicture], edit: PartEdit) -> tuple[int, int, int, int]:
     """Return first frame, length, reorder depth and bytes of the longest span from the first IDR.
 
-    Raise Unsuitable where a frame is there twice, or is shown before that IDR.
+    Raise UnsupportedStream where a frame is there twice, or is shown before that IDR.
     """
     seen: set[int] = set()
     first = highest = delay = size_bytes = 0
@@ -89,7 +89,9 @@ def _longest(pictures: Iterator[CodedPicture], edit: PartEdit) -> tuple[int, int
     for number, coded in enumerate(pictures):
         first = coded.frame if not seen else first
         if coded.frame in seen or coded.frame < first:
-            raise Unsuitable(f"frame {coded.frame} is repeated, or shown before its key frame")
+            raise UnsupportedStream(
+                f"frame {coded.frame} is repeated, or shown before its key frame"
+            )
         if coded.frame >= edit.part.end_frame:
             break  # the rest, in decoding order, is encoded
         seen.add(coded.frame)
@@ -123,7 +125,7 @@ def _pictures(
     for packet in container.demux(video):
         if packet.pts is None:
             if packet.size:
-                raise Unsuitable("a packet has no time stamp")
+                raise UnsupportedStream("a packet has no time stamp")
             return
         frame = frame_index(packet.pts * _tick_s(video) - source.origin_s, edit.frame_rate)
         if not begun and (frame < edit.part.start_frame or not packet.is_keyframe):
@@ -132,7 +134,7 @@ def _pictures(
         begun = begun or is_idr
         if begun:
             if packet.is_discard or packet.is_corrupt:
-                raise Unsuitable("a packet is damaged, or flagged to be discarded")
+                raise UnsupportedStream("a packet is damaged, or flagged to be discarded")
             yield CodedPicture(data, frame, is_idr)
 
 
@@ -143,13 +145,13 @@ def _check_headers(fields: dict[str, list[int]], sets: ParameterSets, edit: Part
         if set(fields.get(name, [0])) - fit
     }
     if wrong:
-        raise Unsuitable(f"the stream has {wrong}")
+        raise UnsupportedStream(f"the stream has {wrong}")
     if len(sets.sps) != 1:
-        raise Unsuitable("there are several sequence parameter sets")
+        raise UnsupportedStream("there are several sequence parameter sets")
     # Only Baseline has flexible macroblock order; with constraint_set1_flag the stream also
     # conforms to Main, and so does not use it.
     if fields["profile_idc"] == [_BASELINE] and fields["constraint_set1_flag"] != [1]:
-        raise Unsuitable("the profile is Baseline")
+        raise UnsupportedStream("the profile is Baseline")
 
 
 def _allowed_values(edit: PartEdit) -> dict[str, set[int]]:
@@ -171,11 +173,11 @@ def _allowed_values(edit: PartEdit) -> dict[str, set[int]]:
 def _video(container: InputContainer, edit: PartEdit) -> VideoStream:
     video = container.streams[edit.source.video_index]
     if not isinstance(video, VideoStream):
-        raise Unsuitable("the stream at the probed index is not video")
+        raise UnsupportedStream("the stream at the probed index is not video")
     return video
 
 
 def _tick_s(video: VideoStream) -> Fraction:
     if video.time_base is None:
-        raise Unsuitable("the stream has no time base")
+        raise UnsupportedStream("the stream has no time base")
     return video.time_base

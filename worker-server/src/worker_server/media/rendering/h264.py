@@ -26,7 +26,7 @@ _START_CODE = re.compile(rb"\x00*\x00\x00\x01")  # never inside a unit (emulatio
 _SHORT_RECORDS = {66, 77, 88}
 
 
-class Unsuitable(Exception):
+class UnsupportedStream(Exception):
     """The source cannot be copied; the message says why, for the log."""
 
 
@@ -40,16 +40,16 @@ class ParameterSets:
 
     @classmethod
     def of(cls, record: bytes | None) -> Self:
-        """Parse a stream's avcC. Raise Unsuitable for anything else."""
+        """Parse a stream's avcC. Raise UnsupportedStream for anything else."""
         if not record or record[0] != 1:
-            raise Unsuitable("the parameter sets are not in the header")
+            raise UnsupportedStream("the parameter sets are not in the header")
         try:
             sps, offset = _sets(record, 6, record[5] & 0x1F)
             pps, _ = _sets(record, offset + 1, record[offset])
         except (IndexError, struct.error) as error:
-            raise Unsuitable("the parameter sets are cut off") from error
+            raise UnsupportedStream("the parameter sets are cut off") from error
         if not sps or not pps or min(map(len, sps)) < _MIN_SPS_BYTES:
-            raise Unsuitable("parameter sets are missing")
+            raise UnsupportedStream("parameter sets are missing")
         return cls((record[4] & 3) + 1, sps, pps)
 
     @classmethod
@@ -98,13 +98,13 @@ def headers(stream: "av.VideoStream") -> dict[str, list[int]]:
 
 
 def units(data: bytes, length_size: int) -> Iterator[bytes]:
-    """Yield the units of a packet. Raise Unsuitable where lengths and data disagree."""
+    """Yield the units of a packet. Raise UnsupportedStream where lengths and data disagree."""
     offset = 0
     while offset < len(data):
         start = offset + length_size
         offset = start + int.from_bytes(data[offset:start])
         if start >= offset or offset > len(data):
-            raise Unsuitable("a packet's units do not fill it")
+            raise UnsupportedStream("a packet's units do not fill it")
         yield data[start:offset]
 
 
@@ -116,7 +116,7 @@ def kind(unit: bytes) -> int:
 def picture(data: bytes, sets: ParameterSets) -> tuple[bytes, bool]:
     """Return a packet with only its slices left, and whether it is an IDR picture.
 
-    Raise Unsuitable for what cannot be muxed as it is: changed parameter sets, a display
+    Raise UnsupportedStream for what cannot be muxed as it is: changed parameter sets, a display
     orientation SEI, other types of NAL units, IDR and other slices in one packet.
     """
     slices = []
@@ -125,14 +125,14 @@ def picture(data: bytes, sets: ParameterSets) -> tuple[bytes, bool]:
             slices.append(unit)
         elif kind(unit) in (SPS, PPS):
             if unit not in sets.sps + sets.pps:
-                raise Unsuitable("the parameter sets change")
+                raise UnsupportedStream("the parameter sets change")
         elif kind(unit) == SEI and _DISPLAY_ORIENTATION in set(_sei_payload_types(unit)):
-            raise Unsuitable("the stream has a display orientation SEI")
+            raise UnsupportedStream("the stream has a display orientation SEI")
         elif kind(unit) not in DROPPABLE:
-            raise Unsuitable(f"the stream has a NAL unit of type {kind(unit)}")
+            raise UnsupportedStream(f"the stream has a NAL unit of type {kind(unit)}")
     kinds = {kind(unit) for unit in slices}
     if len(kinds) != 1:
-        raise Unsuitable("a packet is not one picture")
+        raise UnsupportedStream("a packet is not one picture")
     return b"".join(map(_with_u32_length, slices)), kinds == {IDR_SLICE}
 
 

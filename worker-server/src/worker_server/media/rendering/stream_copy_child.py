@@ -36,7 +36,7 @@ from worker_server.media.rendering.copyable_span import (
     find_span,
 )
 from worker_server.media.rendering.ffmpeg import encode_edges_command, encode_sound_command
-from worker_server.media.rendering.h264 import ParameterSets, Unsuitable, headers, picture
+from worker_server.media.rendering.h264 import ParameterSets, UnsupportedStream, headers, picture
 from worker_server.media.rendering.render_child import parse_argument
 
 # Rewrite colour tags to those of encoded clips; decoding does not depend on them.
@@ -56,7 +56,7 @@ _SHOWN = re.compile(rb"^shown=(\d+) (\d+/\d+)$")
 def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
     """Write the clip.
 
-    Raise Unsuitable, FFmpegError or CalledProcessError where that cannot be done exactly.
+    Raise UnsupportedStream, FFmpegError or CalledProcessError where that cannot be done exactly.
     """
     with open_source(edit.source_path, edit.source.demuxer) as container:
         span = find_span(container, edit)
@@ -102,7 +102,7 @@ def _options(span: Span) -> list[str]:
     used_ids = {*span.headers["seq_parameter_set_id"], *span.headers["pic_parameter_set_id"]}
     free = set(range(1, _MAX_SPS_ID + 1)) - used_ids
     if not free:
-        raise Unsuitable("no id is free for further parameter sets")
+        raise UnsupportedStream("no id is free for further parameter sets")
     # IDR pictures only where requested, so that two never follow each other.
     options = {"sps-id": min(free), "keyint": "infinite", "min-keyint": 1_000_000}
     if not span.reorder_depth:
@@ -141,7 +141,7 @@ def _join(edit: PartEdit, span: Span, edges: Path, sound: Path, output: Path) ->
 def _check_parameter_set_ids(fields: dict[str, list[int]], span: Span) -> None:
     for name in ("seq_parameter_set_id", "pic_parameter_set_id"):
         if set(fields[name]) & set(span.headers[name]):
-            raise Unsuitable("the encoder's parameter sets have the ids of the source's")
+            raise UnsupportedStream("the encoder's parameter sets have the ids of the source's")
 
 
 def _encoded_pictures(
@@ -184,20 +184,22 @@ def _sections(
 def _in_order(sections: list[Section]) -> Iterator[CodedPicture]:
     """Yield all pictures in decoding order.
 
-    Raise Unsuitable where one is missing or there twice, or where a section does not begin with an
-    IDR picture.
+    Raise UnsupportedStream where one is missing or there twice, or where a section does not begin
+    with an IDR picture.
     """
     first, follows_idr = 0, False
     for pictures, count in sections:
         frames: set[int] = set()
         for coded in pictures:
             if (coded.is_idr and follows_idr) or not (coded.is_idr or frames):
-                raise Unsuitable("a section has no IDR picture at its start, or two in a row")
+                raise UnsupportedStream(
+                    "a section has no IDR picture at its start, or two in a row"
+                )
             frames.add(coded.frame)
             follows_idr = coded.is_idr
             yield coded
         if frames != set(range(first, first + count)):
-            raise Unsuitable("a section lacks pictures")
+            raise UnsupportedStream("a section lacks pictures")
         first += count
 
 
@@ -226,7 +228,8 @@ def _decoded_s(packet: AnyPacket) -> Fraction:
 def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
     """Decode the whole clip as a check.
 
-    Raise Unsuitable at the first warning, or where the k-th frame has another time than place k.
+    Raise UnsupportedStream at the first warning, or where the k-th frame has another time than
+    place k.
     """
     reader = [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "warning", "-nostats", "-xerror"]
     times = ["-stats_enc_pre", "pipe:1", "-stats_enc_pre_fmt", "shown={pts} {tb}"]
@@ -241,13 +244,13 @@ def _decode(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> None:
         for line in iter(lambda: _line_of(decoder), b""):
             if _frame_of_line(line, edit.frame_rate) != frames:
                 decoder.kill()
-                raise Unsuitable(
+                raise UnsupportedStream(
                     f"decoding gives for frame {frames}: {line.decode(errors='replace').strip()}"
                 )
             frames += 1
             report_frame(encoded + frames * span.part.frame_count // edit.total_frames)
     if decoder.returncode or frames != edit.total_frames:
-        raise Unsuitable(f"{frames} of {edit.total_frames} frames can be decoded")
+        raise UnsupportedStream(f"{frames} of {edit.total_frames} frames can be decoded")
 
 
 def _frame_of_line(line: bytes, rate: Fraction) -> int | None:
@@ -265,7 +268,7 @@ def main() -> int:
     edit, output, ffmpeg = parse_argument(sys.argv[1])
     try:
         copy(edit, output, ffmpeg)
-    except (Unsuitable, av.error.FFmpegError, subprocess.CalledProcessError) as error:
+    except (UnsupportedStream, av.error.FFmpegError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"not copied: {error}")
         return DECLINED_STATUS
     return 0

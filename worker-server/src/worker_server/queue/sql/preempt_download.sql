@@ -5,14 +5,14 @@
 WITH leased AS (
     SELECT owner_id, count(*) AS downloads, sum(count(*)) OVER () AS total FROM tasks
     WHERE status = 'downloading' AND lease_until > now() GROUP BY owner_id
-), greedy AS (
+), heaviest_owner AS (
     SELECT owner_id FROM leased WHERE downloads > greatest(1, total / 2.0)
         AND NOT EXISTS (SELECT FROM queue_pauses WHERE kind = 'fetch') AND EXISTS (
         SELECT FROM tasks AS other WHERE other.status = 'queued' AND other.owner_id <> leased.owner_id
             AND greatest(other.run_after, other.created_at) < now() - make_interval(secs => :waited_s)
     )
 ), chosen AS (
-    SELECT tasks.id FROM tasks JOIN greedy USING (owner_id)
+    SELECT tasks.id FROM tasks JOIN heaviest_owner USING (owner_id)
     WHERE status = 'downloading' AND lease_until > now()
     ORDER BY progress, started_at DESC LIMIT 1 FOR UPDATE OF tasks SKIP LOCKED
 )

@@ -19,13 +19,13 @@ WITH leased AS (
             SELECT FROM parts WHERE status = 'rendering' AND lease_until > now()
                 AND task_id IN (SELECT id FROM large)))
     LIMIT 1
-), greedy AS (
+), heaviest_owner AS (
     SELECT owner_id FROM leased WHERE renders > greatest(1, total / 2.0)
         AND EXISTS (SELECT FROM unserved)
         AND NOT EXISTS (SELECT FROM queue_pauses WHERE kind = 'render')
         AND (SELECT max(furthest) FROM leased) < :nearly_done
 ), chosen AS (
-    SELECT task_id, number FROM parts JOIN greedy USING (owner_id)
+    SELECT task_id, number FROM parts JOIN heaviest_owner USING (owner_id)
     WHERE status = 'rendering' AND lease_until > now() AND attempt <= 3
     ORDER BY progress, number DESC LIMIT 1 FOR UPDATE OF parts SKIP LOCKED
 )

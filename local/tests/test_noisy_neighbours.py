@@ -1,7 +1,7 @@
-"""One user takes all that is to be had from the whole system; another one hardly notices.
+"""A noisy neighbour takes all it can get of the system; another user hardly notices.
 
 The system runs with its default limits but for QUOTA_LIVE_TASKS. Each caller has an address of its
-own in 127.0.0.0/8. The tests run in order: the last one deletes the greedy account.
+own in 127.0.0.0/8. The tests run in order: the last one deletes the noisy account.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ GREEDY, MODEST = "127.0.0.2", "127.0.0.3"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    home, ports = Home(tmp_path_factory.mktemp("greedy")), free_ports()
+    home, ports = Home(tmp_path_factory.mktemp("noisy")), free_ports()
     own = {"IDRL_HOME": str(home.root), "PORT": str(ports.nginx), "RENDER_CONCURRENCY": "1"}
     limits = {"FETCH_ALLOW_HOSTS": "127.0.0.1", "QUOTA_LIVE_TASKS": str(QUOTA)}
     command = [sys.executable, "-m", "idrl_local", "up"]
@@ -83,20 +83,20 @@ def short_video(running: System, tmp_path_factory: pytest.TempPathFactory) -> st
 
 
 @pytest.fixture(scope="module")
-def modest(running: System) -> Caller:
-    return running.sign_up("modest", MODEST)
+def other(running: System) -> Caller:
+    return running.sign_up("other", MODEST)
 
 
 @pytest.fixture(scope="module")
-def greedy(running: System, short_video: str) -> Caller:
+def noisy(running: System, short_video: str) -> Caller:
     """Has a clip already."""
-    caller = running.sign_up("greedy", GREEDY)
+    caller = running.sign_up("noisy", GREEDY)
     wait_for_clip(caller, short_video)
     return caller
 
 
 def test_5000_tasks_of_one_user_are_refused_beyond_the_quota(
-    running: System, greedy: Caller, modest: Caller
+    running: System, noisy: Caller, other: Caller
 ) -> None:
     url = running.site.add("endless.mp4", bytes(1000), web_site.stalls_midway)
     batch = {"items": [{"url": url}] * BATCH_TASKS}
@@ -107,11 +107,11 @@ def test_5000_tasks_of_one_user_are_refused_beyond_the_quota(
             *[("/tasks", {"url": url})] * (SINGLE_TASKS // BATCHES),
             ("/batches", batch),
         ):
-            status, document = greedy.call("POST", path, body)
+            status, document = noisy.call("POST", path, body)
             answers[path, status, document.get("code", "")] += 1
         return answers
 
-    with others_stay_fast(modest), ThreadPoolExecutor(BATCHES) as pool:
+    with others_stay_fast(other), ThreadPoolExecutor(BATCHES) as pool:
         posting = [pool.submit(post) for _ in range(BATCHES)]
     answers = sum((each.result() for each in posting), Counter())
     assert answers.pop(("/batches", 429, "quota_live_tasks")) == BATCHES
@@ -120,47 +120,45 @@ def test_5000_tasks_of_one_user_are_refused_beyond_the_quota(
     refused = {("/tasks", 429, "quota_live_tasks"), ("/tasks", 429, "too_many_requests")}
     assert answers.keys() <= refused
     assert answers.total() == SINGLE_TASKS - QUOTA
-    assert len(greedy.call("GET", "/tasks?max=1000")[1]) == 1 + QUOTA
+    assert len(noisy.call("GET", "/tasks?max=1000")[1]) == 1 + QUOTA
 
 
 def test_slow_links_of_one_user_let_anothers_video_through(
-    greedy: Caller, modest: Caller, short_video: str
+    noisy: Caller, other: Caller, short_video: str
 ) -> None:
-    """The greedy user's downloads hold all four places (FETCH_CONCURRENCY) and never end."""
+    """The noisy user's downloads hold all four places (FETCH_CONCURRENCY) and never end."""
 
     def downloading() -> int:
-        tasks = greedy.call("GET", "/tasks?max=100")[1]
+        tasks = noisy.call("GET", "/tasks?max=100")[1]
         return sum(task["status"] == "downloading" for task in tasks)
 
     wait_until(lambda: downloading() == 4, 60)
-    with others_stay_fast(modest):
-        wait_for_clip(modest, short_video)
+    with others_stay_fast(other):
+        wait_for_clip(other, short_video)
 
 
 def test_300_guesses_from_30_addresses_leave_the_owner_in(
-    running: System, greedy: Caller, modest: Caller
+    running: System, noisy: Caller, other: Caller
 ) -> None:
-    wrong = {"email": email_of("modest"), "password": "Wrong-passw0rd"}
+    wrong = {"email": email_of("other"), "password": "Wrong-passw0rd"}
 
     def guess(number: int) -> Counter[int]:
         stranger = Caller(running.port, f"127.0.1.{number + 1}")
         return Counter(stranger.call("POST", "/auth/login", wrong)[0] for _ in range(10))
 
-    with others_stay_fast(greedy), ThreadPoolExecutor(6) as pool:
+    with others_stay_fast(noisy), ThreadPoolExecutor(6) as pool:
         answers = sum(pool.map(guess, range(30)), Counter())
     assert set(answers) <= {401, 429, 503}
     assert 0 < answers[401] <= 60  # 50 in 15 minutes, and one more every 18 s
-    modest.log_in("modest")
+    other.log_in("other")
 
 
-def test_10_parallel_sign_ups_of_one_email_make_one_account(
-    running: System, modest: Caller
-) -> None:
+def test_10_parallel_sign_ups_of_one_email_make_one_account(running: System, other: Caller) -> None:
     def sign_up(number: int) -> int:
         caller = Caller(running.port, f"127.0.2.{number + 1}")
         return caller.call("POST", "/auth/signup", form(f"twin-{number}", email_of("twin")))[0]
 
-    with others_stay_fast(modest), ThreadPoolExecutor(10) as pool:
+    with others_stay_fast(other), ThreadPoolExecutor(10) as pool:
         answers = Counter(pool.map(sign_up, range(10)))
     assert answers == {201: 1, 409: 9}
     logs = running.logs()
@@ -196,15 +194,15 @@ UNKNOWN_OF_ITEM = {str(number): 0 for number in range(200)}
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_400_kb_of_marks_and_100_000_unknown_fields_are_refused_at_once(
-    running: System, modest: Caller, path: str, body: object, refusal: int
+    running: System, other: Caller, path: str, body: object, refusal: int
 ) -> None:
     data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     assert len(data) < MAX_BODY_BYTES  # nginx would refuse more by itself
 
     def send(number: int) -> tuple[int, Any]:
-        return Caller(running.port, f"127.0.3.{number + 1}", modest.token).call("POST", path, data)
+        return Caller(running.port, f"127.0.3.{number + 1}", other.token).call("POST", path, data)
 
-    with others_stay_fast(modest), ThreadPoolExecutor(4) as pool:
+    with others_stay_fast(other), ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(send, range(4)))
     assert {status for status, _ in answers} == {refusal}
     # Of a batch each wrong item is named.
@@ -214,7 +212,7 @@ def test_400_kb_of_marks_and_100_000_unknown_fields_are_refused_at_once(
 
 @pytest.mark.usefixtures("many_files")
 def test_half_open_connections_of_one_address_leave_others_in(
-    running: System, modest: Caller
+    running: System, other: Caller
 ) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(HALF_OPEN):
@@ -222,33 +220,33 @@ def test_half_open_connections_of_one_address_leave_others_in(
                 ("127.0.0.1", running.port), timeout=30, source_address=(GREEDY, 0)
             )
             stack.enter_context(slow).sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-        with others_stay_fast(modest):
+        with others_stay_fast(other):
             pass
 
 
 @pytest.mark.parametrize("kind", ["clips", "ZIPs"])
 def test_slow_readers_of_one_account_leave_others_in(
-    running: System, greedy: Caller, modest: Caller, short_video: str, kind: str
+    running: System, noisy: Caller, other: Caller, short_video: str, kind: str
 ) -> None:
     """A hundred downloads that are not read, of clips that no buffer holds, all different ones."""
-    link = many_large_clips(running, greedy)
+    link = many_large_clips(running, noisy)
     paths = [f"{link}/parts/{number}" for number in range(MANY)]
     if kind == "ZIPs":
         paths = [f"{link}/clips.zip"] * MANY
-    own = wait_for_clip(modest, short_video) + ("/clips.zip" if kind == "ZIPs" else "/parts/0")
+    own = wait_for_clip(other, short_video) + ("/clips.zip" if kind == "ZIPs" else "/parts/0")
     with contextlib.ExitStack() as stack:
         for path in paths:
             slow = socket.create_connection(
                 ("127.0.0.1", running.port), timeout=30, source_address=(GREEDY, 0)
             )
-            head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {greedy.token}"
+            head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {noisy.token}"
             stack.enter_context(slow).sendall(f"{head}\r\n\r\n".encode())
             assert slow.recv(12, socket.MSG_WAITALL) in (b"HTTP/1.1 200", b"HTTP/1.1 429")
-        with others_stay_fast(modest):
+        with others_stay_fast(other):
             began = time.monotonic()
-            assert modest.bytes_of(own).startswith(b"PK" if kind == "ZIPs" else b"\0\0")
+            assert other.bytes_of(own).startswith(b"PK" if kind == "ZIPs" else b"\0\0")
             assert time.monotonic() - began < 5
-    assert greedy.call("DELETE", link)[0] == 200
+    assert noisy.call("DELETE", link)[0] == 200
 
 
 def many_large_clips(running: System, caller: Caller) -> str:
@@ -274,32 +272,32 @@ def many_large_clips(running: System, caller: Caller) -> str:
     return f"/tasks/{task_id}"
 
 
-def test_deleted_account_is_nowhere(running: System, greedy: Caller, modest: Caller) -> None:
+def test_deleted_account_is_nowhere(running: System, noisy: Caller, other: Caller) -> None:
     """No row has the account or its tasks, no file but PostgreSQL's own has its email.
 
     The rows that PostgreSQL deletes stay in its files until it uses their space again.
     """
-    status, key = greedy.call("POST", "/me/keys", {"name": "key of greedy"})
+    status, key = noisy.call("POST", "/me/keys", {"name": "key of noisy"})
     assert status == 201
-    resources = create_one_of_each(greedy)
-    wrong = {"email": email_of("greedy"), "password": "Wrong-passw0rd"}
-    assert greedy.call("POST", "/auth/login", wrong)[0] == 401
-    user_id = greedy.call("GET", "/me")[1]["user_id"]
-    tasks = [task["task_id"] for task in greedy.call("GET", "/tasks?max=1000")[1]]
+    resources = create_one_of_each(noisy)
+    wrong = {"email": email_of("noisy"), "password": "Wrong-passw0rd"}
+    assert noisy.call("POST", "/auth/login", wrong)[0] == 401
+    user_id = noisy.call("GET", "/me")[1]["user_id"]
+    tasks = [task["task_id"] for task in noisy.call("GET", "/tasks?max=1000")[1]]
     assert len(tasks) == 1 + QUOTA
     assert rows_of_owner(running, user_id) == sorted(OWNED)
     clips = [path for path in running.home.share.rglob("*.mp4") if set(tasks) & set(path.parts)]
     assert clips, "the layout of the share is another one than this test expects"
 
-    wait_until(lambda: delete_account(greedy, "greedy"), 180)
+    wait_until(lambda: delete_account(noisy, "noisy"), 180)
     # The sweeper carries out the removals of the files, and deletes their rows.
     wait_until(lambda: not any(task in rows(running)["removals"] for task in tasks), 60)
-    hashed_email = hashlib.sha256(email_of("greedy").encode()).hexdigest()
+    hashed_email = hashlib.sha256(email_of("noisy").encode()).hexdigest()
     for name, text in rows(running).items():
-        searched = ("greedy", hashed_email, *tasks, *(resources if name != "uploads" else ()))
+        searched = ("noisy", hashed_email, *tasks, *(resources if name != "uploads" else ()))
         assert not [each for each in searched if each in text], name
     assert rows_of_owner(running, user_id) == []
-    assert email_of("modest") in rows(running)["users"]  # the search does find what is there
+    assert email_of("other") in rows(running)["users"]  # the search does find what is there
 
     paths = [str(path) for path in running.home.share.rglob("*")]
     assert not [path for path in paths if any(task in path for task in tasks)]
@@ -309,6 +307,6 @@ def test_deleted_account_is_nowhere(running: System, greedy: Caller, modest: Cal
     )
     files = running.files()
     assert any(tasks[0].encode() in content for content in files.values())  # in logs: a bare id
-    for secret in (email_of("greedy"), key["key"], "key of greedy", PASSWORD):
+    for secret in (email_of("noisy"), key["key"], "key of noisy", PASSWORD):
         assert not [path for path, content in files.items() if secret.encode() in content]
-    assert modest.call("GET", "/tasks")[0] == 200
+    assert other.call("GET", "/tasks")[0] == 200
