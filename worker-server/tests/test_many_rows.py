@@ -1,7 +1,8 @@
 """Statements that read or delete only some of many rows, whatever else their tables hold."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import TextClause, func, select, text
@@ -9,7 +10,15 @@ from sqlalchemy import TextClause, func, select, text
 from idrl_testing.database import Database
 from worker_server.db import db
 from worker_server.models import Webhook, WebhookDelivery
-from worker_server.queue import batches, statements, unsent_events, uploads, webhook_rows, webhooks
+from worker_server.queue import (
+    batches,
+    statements,
+    totals,
+    unsent_events,
+    uploads,
+    webhook_rows,
+    webhooks,
+)
 from worker_testing import rows_of, submit
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -36,6 +45,23 @@ def rows_read(statement: TextClause, values: Mapping[str, object]) -> int:
 
 def statuses() -> Sequence[str]:
     return db.session.scalars(select(WebhookDelivery.status)).all()
+
+
+@contextmanager
+def at_most_two(database: Database, table: str) -> Iterator[None]:
+    """Refuse statements that delete more rows of the table at once."""
+    database.execute(
+        "CREATE FUNCTION refuse_many() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF (SELECT count(*) FROM gone) > 2 THEN RAISE 'too many'; END IF; RETURN NULL; END $$"
+    )
+    database.execute(
+        f"CREATE TRIGGER refuse_many AFTER DELETE ON {table} REFERENCING OLD TABLE"
+        " AS gone FOR EACH STATEMENT EXECUTE FUNCTION refuse_many()"
+    )
+    try:
+        yield
+    finally:
+        database.execute("DROP FUNCTION refuse_many CASCADE")
 
 
 def test_claim_passes_over_the_backlog_of_a_busy_receiver(database: Database) -> None:
@@ -71,19 +97,24 @@ def test_old_deliveries_are_deleted_some_at_a_time(
     webhook_id = add_webhook()
     database.execute(_DELIVERIES.format(webhook_id, "delivered", 35))
     database.execute(_DELIVERIES.format(webhook_id, "waiting", 35))
-    database.execute(
-        "CREATE FUNCTION refuse_many() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        " IF (SELECT count(*) FROM gone) > 2 THEN RAISE 'too many'; END IF; RETURN NULL; END $$"
-    )
-    database.execute(
-        "CREATE TRIGGER refuse_many AFTER DELETE ON webhook_deliveries REFERENCING OLD TABLE"
-        " AS gone FOR EACH STATEMENT EXECUTE FUNCTION refuse_many()"
-    )
-    try:
+    with at_most_two(database, "webhook_deliveries"):
         webhook_rows.delete_old_deliveries()
-    finally:
-        database.execute("DROP FUNCTION refuse_many CASCADE")
     assert sorted(statuses()) == ["delivered"] * 29 + ["waiting"] * 35
+
+
+def test_increments_are_folded_some_at_a_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million took 7 s; more, as after days without a sweeper, would never be folded."""
+    monkeypatch.setattr(totals, "_BATCH_SIZE", 2)
+    database.execute(
+        "INSERT INTO metric_increments (metric, labels, bucket, amount)"
+        " SELECT 'idrl_tasks_total', '{done,\"\"}', 0, 1 FROM generate_series(1, 5)"
+    )
+    with at_most_two(database, "metric_increments"):
+        totals.fold()
+    assert database.execute("SELECT count, amount FROM metric_totals") == [(5, 5.0)]
+    assert database.execute("SELECT count(*) FROM metric_increments") == [(0,)]
 
 
 def test_rows_of_every_page_are_deleted(

@@ -110,12 +110,20 @@ ALL = (
 _DEFAULT_QUALITY = "balanced"
 
 _FOLD = text("""
-    WITH folded AS (DELETE FROM metric_increments RETURNING metric, labels, bucket, amount)
-    INSERT INTO metric_totals AS total (metric, labels, bucket, count, amount)
-    SELECT metric, labels, bucket, count(*), sum(amount) FROM folded GROUP BY 1, 2, 3
-    ON CONFLICT (metric, labels, bucket) DO UPDATE
-        SET count = total.count + excluded.count, amount = total.amount + excluded.amount
+    WITH folded AS (
+        DELETE FROM metric_increments
+        WHERE id IN (SELECT id FROM metric_increments ORDER BY id LIMIT :limit)
+        RETURNING metric, labels, bucket, amount
+    ), added AS (
+        INSERT INTO metric_totals AS total (metric, labels, bucket, count, amount)
+        SELECT metric, labels, bucket, count(*), sum(amount) FROM folded GROUP BY 1, 2, 3
+        ON CONFLICT (metric, labels, bucket) DO UPDATE
+            SET count = total.count + excluded.count, amount = total.amount + excluded.amount
+    )
+    SELECT count(*) FROM folded
 """)
+# After days without a sweeper all at once would exceed the statement timeout.
+_BATCH_SIZE = 50_000
 _READ = text("""
     SELECT metric, labels, bucket, sum(count)::bigint AS count, sum(amount)::float8 AS amount FROM (
         SELECT metric, labels, bucket, count, amount FROM metric_totals
@@ -185,8 +193,10 @@ def read() -> dict[str, dict[tuple[str, ...], list[Total]]]:
 
 def fold() -> None:
     """Fold the increments into the totals."""
-    with transaction() as session:
-        session.execute(_FOLD)
+    folded = _BATCH_SIZE
+    while folded == _BATCH_SIZE:
+        with transaction() as session:
+            folded = session.scalar(_FOLD, {"limit": _BATCH_SIZE}) or 0
 
 
 def _facts_of(lease: PartLease) -> Select[Any]:
