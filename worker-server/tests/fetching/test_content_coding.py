@@ -57,3 +57,11 @@ def test_plain_body_is_taken_under_any_content_encoding(
     url = site.on("/v.mp4", lambda x: x.reply(body, Content_Encoding=encoding))
     assert fetch(url).size_bytes == len(body)
     assert fetch.path.read_bytes() == body
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_empty_body_is_empty_under_any_content_encoding(
+    site: Site, fetch: Fetcher, encoding: str
+) -> None:
+    url = site.on("/v.mp4", lambda x: x.reply(b"", Content_Encoding=encoding))
+    assert fetch.fails(url).code == "source_empty"

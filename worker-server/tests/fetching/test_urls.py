@@ -30,6 +30,8 @@ REFUSED = {
         "http://a..b/",
         "http://*.example.com/",
         "http://" + "a" * 64 + ".com/",
+        "http://[2606:4700::1111%25eth0]/",
+        "http://\uff45xample.com/",
         "http://" + ".".join(["a" * 50] * 6) + "/",
         "http://example.com/\r\nX-Injected: 1",
         "http://exa\tmple.com/",
@@ -266,3 +268,26 @@ def test_target_is_always_legal_and_encoding_it_twice_changes_nothing(text: str)
 def test_location_is_resolved_as_it_was_written(location: str, expected: str) -> None:
     base = parse_http_url("https://example.com:8443/a/b?q=1", EgressRules())
     assert resolve_location(base, location) == expected
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("g", "/b/c/g"),
+        ("./g/", "/b/c/g/"),
+        (";x", "/b/c/;x"),
+        (".", "/b/c/"),
+        ("..", "/b/"),
+        ("../g", "/b/g"),
+        ("../..", "/"),
+        ("../../g", "/g"),
+        ("../../../g", "/g"),
+        ("..g", "/b/c/..g"),
+        ("./g/.", "/b/c/g/"),
+        ("g/../h", "/b/c/h"),
+        ("g?y/../x", "/b/c/g?y/../x"),
+    ],
+)
+def test_location_is_resolved_as_in_the_examples_of_rfc_3986(location: str, expected: str) -> None:
+    base = parse_http_url("https://example.com/b/c/d;p?q", EgressRules())
+    assert resolve_location(base, location) == f"https://example.com{expected}"
