@@ -101,8 +101,8 @@ def test_piece_under_way_ends_with_its_upload(visitor: Visitor, video_url: str) 
 def _begin_two(visitor: Visitor, video_url: str) -> None:
     """Leave two uploads unfinished, as by closing the tab."""
     page = visitor.page
-    held: list[Route] = []
-    page.route(PIECES, lambda route: held.append(route))
+    pending: list[Route] = []
+    page.route(PIECES, lambda route: pending.append(route))
     for name in ("first.mp4", "second.mp4"):
         with page.expect_request(lambda request: request.method == "PATCH"):
             page.set_input_files("input[type=file]", _film(visitor, video_url, name))

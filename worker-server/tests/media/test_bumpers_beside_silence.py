@@ -27,7 +27,7 @@ FIT = f"-profile:v high -8x8dct 1 -bf 2 -g 10 {TAGS}"
 SILENT = {
     "begins late": ("mp4", "-itsoffset 3 -i {sound} -c copy", (0, 50)),
     "ends early": ("mp4", "-i {sound} -c copy", (40, 90)),
-    "has a hole": (
+    "has a gap": (
         "mkv",
         "-f lavfi -i sine=r=48000:d=4 -c:v copy -c:a flac -af aselect='lt(t,1)+gt(t,3)'",
         (40, 70),
@@ -56,7 +56,7 @@ def source(numbered: Make, make: Make) -> Callable[[str], Path]:
 
 @pytest.mark.parametrize("name", RENDERERS)
 @pytest.mark.parametrize("kind", SILENT)
-def test_their_sound_is_heard_and_the_part_is_silent(
+def test_bumpers_have_their_sound_and_the_part_is_silent(
     name: str,
     kind: str,
     source: Callable[[str], Path],

@@ -200,11 +200,11 @@ def _code(answer: requests.Response) -> str:
 
 def _error(answer: requests.Response) -> IdrlError:
     """Return the exception for an error response."""
-    found = problem(answer)
-    if not found:
+    refusal = problem(answer)
+    if not refusal:
         return not_idrl(answer)
-    message = sentence_of(found)
-    if found["code"] == "bad_credentials":
+    message = sentence_of(refusal)
+    if refusal["code"] == "bad_credentials":
         return NotLoggedIn(message)
     if answer.status_code == HTTPStatus.UNAUTHORIZED:
         return NotLoggedIn(f"{message}: create a key and log in with `idrl login`")
@@ -212,7 +212,7 @@ def _error(answer: requests.Response) -> IdrlError:
         return NotFound(message)
     if _is_busy(answer):
         return Unreachable(message)
-    return Refused(message, found["code"])
+    return Refused(message, refusal["code"])
 
 
 def _redirected(base_url: str, path: str, answer: requests.Response) -> Unreachable:

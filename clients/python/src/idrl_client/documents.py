@@ -9,36 +9,36 @@ from idrl_client.errors import Unreachable
 
 def document(answer: requests.Response, *names: str) -> Any:  # noqa: ANN401 # JSON of the contract's shape
     """Return the JSON object of a response; raise Unreachable if it is none with these fields."""
-    found = _json(answer)
-    if not _has(found, names):
+    content = _json(answer)
+    if not _has(content, names):
         raise not_idrl(answer)
-    return found
+    return content
 
 
 def rows(answer: requests.Response, *names: str) -> Any:  # noqa: ANN401 # as above
     """Return the JSON list of a response; raise Unreachable unless each row has these fields."""
-    found = _json(answer)
-    if not isinstance(found, list) or not all(_has(each, names) for each in found):
+    content = _json(answer)
+    if not isinstance(content, list) or not all(_has(each, names) for each in content):
         raise not_idrl(answer)
-    return found
+    return content
 
 
 def problem(answer: requests.Response) -> dict[str, Any]:
     """Return the problem document; {} for what is none, such as `{"code": 404}` of another API."""
     try:
-        found = answer.json()
+        content = answer.json()
     except ValueError:
         return {}
-    fields = found if isinstance(found, dict) else {}
+    fields = content if isinstance(content, dict) else {}
     return fields if all(isinstance(fields.get(name), str) for name in ("code", "detail")) else {}
 
 
-def sentence_of(found: dict[str, Any]) -> str:
+def sentence_of(content: dict[str, Any]) -> str:
     """Return what a problem document says, with what it says of single fields."""
-    errors = found.get("errors")
+    errors = content.get("errors")
     named = errors if isinstance(errors, list) else []
     fields = [f"{x['field']}: {x['message']}" for x in named if _has(x, ("field", "message"))]
-    return f"{'; '.join([found['detail'], *fields])} ({found['code']})"
+    return f"{'; '.join([content['detail'], *fields])} ({content['code']})"
 
 
 def not_idrl(answer: requests.Response) -> Unreachable:
@@ -56,5 +56,5 @@ def _json(answer: requests.Response) -> object:
         raise not_idrl(answer) from error
 
 
-def _has(found: object, names: tuple[str, ...]) -> bool:
-    return isinstance(found, dict) and all(name in found for name in names)
+def _has(content: object, names: tuple[str, ...]) -> bool:
+    return isinstance(content, dict) and all(name in content for name in names)
