@@ -135,8 +135,8 @@ def test_container_serves_its_subnet_only(engine: Engine, ganesha: Stack, folder
     listing = "nfs-ls 'nfs://nfs/var/nfs/shared_folder?version=4'"
     wait_until(lambda: engine.succeeds(*call(ganesha, listing)))
     copy = "nfs-cp /etc/hostname 'nfs://nfs/var/nfs/shared_folder/clip?version=4'"
-    # After its start a server lets earlier clients claim what they had open, for 30 s, before it
-    # takes anything new.
+    # NFSv4 grace period: for 30 s after its start, a server only lets earlier clients reclaim what
+    # they had open.
     wait_until(lambda: engine.succeeds(*call(ganesha, copy)))
     written = (shared / "clip").stat()
     assert (written.st_uid, written.st_gid) == (USER, USER)

@@ -56,7 +56,7 @@ resource "google_compute_instance" "role" {
   zone                      = local.zone
   machine_type              = var.machine_types[each.key]
   allow_stopping_for_update = true
-  # A machine with a time limit is there to be deleted.
+  # With a time limit (max_run_duration) Google deletes the machine: no deletion protection then.
   deletion_protection = each.key == "file" && var.deletion_protection && var.max_run_hours == 0
   metadata            = local.metadata[each.key]
 

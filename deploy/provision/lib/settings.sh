@@ -51,8 +51,8 @@ setting() {
 	printf '%s' "${setting_value:-${2:-}}"
 }
 
-# Where a metadata server answers that knows this machine's role, its attributes become the file;
-# else the file stays.
+# If a metadata server knows this machine's role, write the instance's attributes to machine.env;
+# otherwise keep the file.
 load_settings() {
 	if metadata instance/attributes/idrl-role >/dev/null 2>&1; then
 		given=$(given_settings)

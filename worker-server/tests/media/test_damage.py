@@ -35,6 +35,9 @@ KINDS = {
     ),
     "mpeg-4": ("s.mkv", "-c:v mpeg4 -q:v 3 -g 10", 10),
 }
+TAGS = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
+# Encoder options of a source whose parts are copied where nothing is damaged.
+COPYABLE = f"-c:v libx264 -preset ultrafast -crf 30 -profile:v high -8x8dct 1 -bf 0 -g 10 {TAGS}"
 
 
 def render_part(
@@ -97,9 +100,7 @@ def test_damage_does_not_affect_other_parts(
     tmp_path: Path,
     numbers_in: Numbers,
 ) -> None:
-    tags = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
-    options = f"-c:v libx264 -preset ultrafast -crf 30 -profile:v high -8x8dct 1 -bf 0 -g 10 {tags}"
-    path = damage(numbered(100, "25", "s.mp4", options), "eq(n\\,45)")
+    path = damage(numbered(100, "25", "s.mp4", COPYABLE), "eq(n\\,45)")
     clips = [render_part(path, ffmpeg, tmp_path, number=number, part_s=1) for number in range(4)]
     assert [clip.facts.concealed_frames for clip, _, _ in clips] == [0, 1, 0, 0]
     assert [clip.rendered_by for clip, _, _ in clips] == ["copy", "encode", "copy", "copy"]
@@ -116,9 +117,7 @@ def test_damage_just_before_a_part_does_not_keep_it_from_being_copied(
     numbers_in: Numbers,
 ) -> None:
     """The sound is read from the key frame before, whose next pictures no one needs."""
-    tags = "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv"
-    options = f"-c:v libx264 -preset ultrafast -crf 30 -profile:v high -8x8dct 1 -bf 0 -g 10 {tags}"
-    path = damage(numbered(100, "25", "s.mp4", options), "between(n\\,41\\,49)")
+    path = damage(numbered(100, "25", "s.mp4", COPYABLE), "between(n\\,41\\,49)")
     clip, _, output = render_part(path, ffmpeg, tmp_path, number=2, part_s=1)
     assert (clip.rendered_by, clip.facts.concealed_frames) == ("copy", 0)
     assert numbers_in(output)[25:-25] == list(range(50, 75))
