@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
@@ -88,6 +89,15 @@ class Client:
     def task(self, task_id: str) -> TaskWithParts:
         """Return a task and its parts."""
         return cast("TaskWithParts", self._get(_path(task_id), *_OF_TASKS))
+
+    def changed_task(self, task_id: str, tag: str) -> tuple[TaskWithParts | None, str]:
+        """Return a task and its entity tag; None for the task where it still has this tag."""
+        headers = {"If-None-Match": tag} if tag else {}
+        answer = self.connection.call("GET", _path(task_id), headers=headers)
+        if answer.status_code == HTTPStatus.NOT_MODIFIED:
+            return None, tag
+        task = cast("TaskWithParts", document(answer, *_OF_TASKS))
+        return task, answer.headers.get("ETag", "")
 
     def delete_task(self, task_id: str) -> Deleted | Canceling:
         """Abort a live task, or delete an ended one with its clips."""

@@ -17,6 +17,9 @@ from idrl_client.models import NewEdit, NewTask, Part, Task, TaskWithParts
 from idrl_client.uploads import find_offset, upload
 
 _POLL_S = 1.0
+# Where nothing changes, as for a task in a long queue, polls become rarer.
+_MAX_POLL_S = 5.0
+_RARER = 1.5
 # A task that was started since it was planned has a plan too.
 _HAS_PLAN = ENDED | {"planned", "processing"}
 WriteLine = Callable[[str], None]
@@ -24,7 +27,10 @@ WriteLine = Callable[[str], None]
 
 @dataclass
 class Job:
-    """The processing of one video; `error` says why there are no clips, or not all."""
+    """The processing of one video; `error` says why there are no clips, or not all.
+
+    `tag` is the entity tag of the task that was seen last.
+    """
 
     source: str
     task_id: str | None = None
@@ -33,10 +39,13 @@ class Job:
     plan: TaskWithParts | None = None
     files: list[dict[str, Any]] = field(default_factory=list)
     error: IdrlError | None = None
+    tag: str = ""
 
     def document(self) -> dict[str, Any]:
         """Return what --json prints of it."""
-        return {**asdict(replace(self, error=None)), "error": str(self.error or "") or None}
+        fields = asdict(replace(self, error=None))
+        del fields["tag"]
+        return {**fields, "error": str(self.error or "") or None}
 
 
 def submit(
@@ -206,7 +215,9 @@ def follow(
     """
     pending = [job for job in jobs if job.error is None]
     last = _HAS_PLAN if is_plan else ENDED
+    pause_s = _POLL_S
     while pending:
+        tags = [job.tag for job in jobs]
         for job in pending:
             try:
                 _advance(client, job, folder, is_plan=is_plan)
@@ -214,12 +225,16 @@ def follow(
                 job.error = error
         write_line(_progress(jobs))
         pending = [job for job in pending if job.status not in last and job.error is None]
+        is_changed = "" in tags or tags != [job.tag for job in jobs]
+        pause_s = _POLL_S if is_changed else min(_MAX_POLL_S, pause_s * _RARER)
         if pending:
-            time.sleep(_POLL_S)
+            time.sleep(pause_s)
 
 
 def _advance(client: Client, job: Job, folder: Path | None, *, is_plan: bool) -> None:
-    task = client.task(str(job.task_id))
+    task, job.tag = client.changed_task(str(job.task_id), job.tag)
+    if task is None:
+        return  # as it was: all that it has is here
     if is_plan:
         job.plan = task
     elif task["status"] == "planned":
