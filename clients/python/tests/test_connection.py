@@ -5,8 +5,10 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+import requests
 
 from idrl_client import Client, IdrlError, NotFound, Refused, Unreachable
 from idrl_testing import site as web_site
@@ -196,3 +198,33 @@ def test_deletion_of_what_was_never_there_is_an_error(system: Site) -> None:
     system.add("tasks/a", answer=lambda request: request.send(*problem(404, "task_not_found")))
     with pytest.raises(NotFound):
         Client(system.url, "k").delete_task("a")
+
+
+def test_https_address_of_a_system_without_tls(system: Site) -> None:
+    """It was told to have a certificate that is not trusted."""
+    url = system.url.replace("http", "https")
+    with pytest.raises(Unreachable, match=f"{url} does not speak TLS: is it {system.url}"):
+        Client(url, "k").usage()
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("self-signed certificate", "does not trust: add its authority"),
+        ("Hostname mismatch, certificate is not valid for 'a.example'.", "for another name"),
+        ("IP address mismatch, certificate is not valid for '10.0.0.1'.", "for another name"),
+        ("certificate has expired", "is not valid now: is the clock of this machine right"),
+        ("certificate is not yet valid", "is not valid now: is the clock of this machine right"),
+    ],
+)
+def test_certificates_that_are_refused(
+    monkeypatch: pytest.MonkeyPatch, reason: str, expected: str
+) -> None:
+    error = f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {reason} (_ssl.c:1006)"
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise requests.exceptions.SSLError(error)
+
+    monkeypatch.setattr(requests.Session, "request", refuse)
+    with pytest.raises(Unreachable, match=expected):
+        Client("https://a.example", "k").usage()

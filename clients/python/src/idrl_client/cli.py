@@ -147,15 +147,15 @@ def clip(
     """Make clips of videos and print their paths, or the tasks' ids without -o."""
     wanted = list(dict.fromkeys(map(_link, sources)))
     client = make_client(_FOLLOWING_PATIENCE_S if folder or wait or is_plan else None)
-    edit, progress = _edit(client, **choices), output.Progress()
-    if folder:
-        with _interruptible():
-            jobs = clipping.into_folder(client, wanted, edit, folder, progress, is_plan=is_plan)
-    else:
-        jobs = clipping.submit(client, wanted, edit, progress, is_plan=is_plan)
-        if wait or is_plan:
-            clipping.follow(client, jobs, None, progress, is_plan=is_plan)
-    progress.end()
+    edit = _edit(client, **choices)
+    with output.Progress() as progress:
+        if folder:
+            with _interruptible():
+                jobs = clipping.into_folder(client, wanted, edit, folder, progress, is_plan=is_plan)
+        else:
+            jobs = clipping.submit(client, wanted, edit, progress, is_plan=is_plan)
+            if wait or is_plan:
+                clipping.follow(client, jobs, None, progress, is_plan=is_plan)
     output.as_json([job.document() for job in jobs]) if as_json else output.jobs(jobs)
     sys.exit(max((job.error.exit_code for job in jobs if job.error), default=0))
 

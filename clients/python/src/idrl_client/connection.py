@@ -237,12 +237,25 @@ def _no_address(base_url: str) -> str:
 
 def _connection_message(base_url: str, error: requests.RequestException) -> str:
     if isinstance(error, requests.exceptions.SSLError):
-        return (
-            f"{base_url} has a certificate that this machine does not trust:"
-            " add its authority to the system's store, or name its file in REQUESTS_CA_BUNDLE"
-        )
+        return _tls_message(base_url, str(error))
     if isinstance(error, requests.exceptions.ProxyError):
         return f"the proxy does not lead to {base_url}: see HTTPS_PROXY and NO_PROXY"
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
         return _no_address(base_url)
     return f"no system answers at {base_url}: is it up, and is IDRL_URL right?"
+
+
+def _tls_message(base_url: str, error: str) -> str:
+    """Return what to do about an error of OpenSSL, which is known by its words only."""
+    if "WRONG_VERSION_NUMBER" in error or "RECORD_LAYER_FAILURE" in error:
+        address = f"http{base_url[len('https') :]}"
+        return f"{base_url} does not speak TLS: is it {address}, or has TLS another port?"
+    if "mismatch, certificate is not valid for" in error:
+        return f"{base_url} has a certificate for another name: give that name in IDRL_URL"
+    if "has expired" in error or "is not yet valid" in error:
+        fault = "has a certificate that is not valid now"
+        return f"{base_url} {fault}: is the clock of this machine right?"
+    return (
+        f"{base_url} has a certificate that this machine does not trust:"
+        " add its authority to the system's store, or name its file in REQUESTS_CA_BUNDLE"
+    )

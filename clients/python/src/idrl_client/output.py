@@ -4,13 +4,21 @@ import codecs
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Self
+from unicodedata import category, east_asian_width
 
 from idrl_client.clipping import Job
 from idrl_client.errors import IdrlError
 from idrl_client.models import Brand, Bumper, DefaultBrand, Task, TaskWithParts, Usage
+
+# Unicode's categories of controls, ends of lines, and surrogates.
+_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# So many characters of a line of progress are kept: a percentage is at its end.
+_LAST = 10
 
 
 def open_closed_streams() -> None:
@@ -60,21 +68,48 @@ class Progress:
 
     def __init__(self) -> None:
         self._last = ""
+        self._is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
     def __call__(self, line: str) -> None:
         if line == self._last:
             return
-        self._last = line
-        if sys.stderr.isatty():
+        self._last, line = line, printable(line)
+        if self._is_terminal:
+            shown = _fitted(line, shutil.get_terminal_size().columns)
             # Without wrapping: only the last row of a longer line would be replaced.
-            print(f"\r\033[K\033[?7l{line}\033[?7h", end="", file=sys.stderr, flush=True)
+            print(f"\r\033[K\033[?7l{shown}\033[?7h", end="", file=sys.stderr, flush=True)
         else:
             write_line(line)
 
-    def end(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Leave the last line where it is."""
-        if self._last and sys.stderr.isatty():
+        if self._last and self._is_terminal:
             print(file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters escaped: a terminal would obey those of a name."""
+    return "".join(
+        letter.encode("unicode_escape").decode() if category(letter) in _CONTROLS else letter
+        for letter in text
+    )
+
+
+def _fitted(line: str, columns: int) -> str:
+    """Return the line so that it and the cursor fit, without what is before its last characters."""
+    head, tail = line[:-_LAST], line[-_LAST:]
+    if _width(line) < columns:
+        return line
+    while head and _width(f"{head}…{tail}") >= columns:
+        head = head[:-1]
+    return f"{head}…{tail}"
+
+
+def _width(text: str) -> int:
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def tasks(rows: Iterable[Task]) -> None:
@@ -83,33 +118,34 @@ def tasks(rows: Iterable[Task]) -> None:
         total = task["parts_total"] or "?"
         print(
             f"{task['task_id']}  {task['status']:11} {task['progress']:3} %"
-            f"  {task['parts_done']}/{total}  {task['name']}"
+            f"  {task['parts_done']}/{total}  {printable(task['name'])}"
         )
 
 
 def task(document: TaskWithParts) -> None:
     """Print a task and a line for each of its parts."""
     for name in ("task_id", "name", "url", "status", "progress", "eta_s", "created_at"):
-        print(f"{name:11} {'unknown' if document[name] is None else document[name]}")
+        value = "unknown" if document[name] is None else printable(str(document[name]))
+        print(f"{name:11} {value}")
     if error := document["error"]:
         print(f"{'error':11} {error['message']} ({error['code']})")
     for part in document["parts"]:
         time_range = f"{part['start_s']:.3f} to {part['end_s']:.3f} s"
         line = f"part {part['number']:<6} {part['status']:9} {time_range}  {part['name'] or ''}"
-        print(line.rstrip())
+        print(printable(line.rstrip()))
 
 
 def brands(rows: Iterable[Brand], default: DefaultBrand) -> None:
     """Print one line for each brand, with a mark at the default."""
     for brand in rows:
         mark = "*" if brand["brand_id"] == default["brand_id"] else " "
-        print(f"{mark} {brand['brand_id']}  {brand['name']}")
+        print(f"{mark} {brand['brand_id']}  {printable(brand['name'])}")
 
 
 def brand(document: Brand) -> None:
     """Print a brand."""
     for name in ("brand_id", "name", "background", "size_bytes", "created_at"):
-        print(f"{name:11} {document[name]}")
+        print(f"{name:11} {printable(str(document[name]))}")
     print(f"{'before':11} {_bumper(document['before'])}")
     print(f"{'after':11} {_bumper(document['after'])}")
     if mark := document["watermark"]:
@@ -159,7 +195,7 @@ def jobs(rows: Sequence[Job]) -> None:
         for line in paths or ([job.task_id] if job.task_id and not job.error else []):
             print(line)
         if job.error:
-            write_line(f"idrl: {job.error}")
+            write_line(f"idrl: {printable(str(job.error))}")
 
 
 def error(fault: IdrlError, *, is_json: bool, about: str | None = None) -> None:
@@ -168,4 +204,4 @@ def error(fault: IdrlError, *, is_json: bool, about: str | None = None) -> None:
     if is_json:
         write_line(json.dumps({"error": message, "exit_code": fault.exit_code}))
     else:
-        write_line(f"idrl: {message}")
+        write_line(f"idrl: {printable(message)}")
