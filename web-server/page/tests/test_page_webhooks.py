@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 from conftest import Visitor
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 
 class _Receiver(BaseHTTPRequestHandler):
@@ -28,6 +28,7 @@ class _Receiver(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def receiver() -> Iterator[ThreadingHTTPServer]:
+    _Receiver.received.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), _Receiver) as server:
         Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield server
@@ -59,3 +60,29 @@ def test_webhook_is_added_tested_and_sent_again(
     page.get_by_role("button", name="Add the webhook").click()
     page.locator("form:has(#hook-url) .failure").wait_for()
     assert [line for line in visitor.console_errors if "400" not in line] == []
+
+
+def test_two_deliveries_are_sent_again_quickly(
+    visitor: Visitor, receiver: ThreadingHTTPServer
+) -> None:
+    page = visitor.page
+    url = f"http://127.0.0.1:{receiver.server_port}/hook"
+    visitor.open("account")
+    page.fill("#hook-url", url)
+    page.get_by_role("button", name="Add the webhook").click()
+    expect(page.locator("dialog input")).to_have_value(re.compile("^whsec_"))
+    page.keyboard.press("Escape")
+    for count in (1, 2):
+        page.get_by_role("button", name=f"Test: {url}").click()
+        expect(page.locator(".status.delivered")).to_have_count(count)
+    held: list[Route] = []
+    page.route("**/resend", lambda route: held.append(route))
+    again = page.get_by_role("button", name="Send again: webhook.test")
+    again.nth(0).click()
+    visitor.wait_until(lambda: held, "the first call")
+    again.nth(1).click()
+    visitor.wait_until(lambda: len(held) == 2, "the second call")
+    again.nth(1).click()  # a double click does nothing
+    for route in held:
+        route.continue_()
+    assert len({route.request.url for route in held}) == len(held) == 2

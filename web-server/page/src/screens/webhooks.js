@@ -84,16 +84,16 @@ function Webhook({ webhook, onDelete }) {
     isGone.current = true;
     clearTimeout(later.current);
   }, []);
-  const send = (/** @type {string} */ path) => attempt(async () => {
+  const send = async (/** @type {string} */ path) => {
     await call("POST", path);
     announce(t("hooks.sent"));
     await load();
-  });
+  };
   return html`<li>
     <div class="title-row">
       <span><strong class="long">${webhook.url}</strong><br /><span class="facts">${webhook.events.join(" · ")}</span></span>
       <span class="actions">
-        <button class="quiet" disabled=${!!webhook.disabled_at} onClick=${() => send(`${webhook.link}/test`)} aria-label=${t("hooks.test_one", { url: webhook.url })}>${t("hooks.test")}</button>
+        <button class="quiet" disabled=${!!webhook.disabled_at} onClick=${() => attempt(() => send(`${webhook.link}/test`))} aria-label=${t("hooks.test_one", { url: webhook.url })}>${t("hooks.test")}</button>
         <${ConfirmButton} kind="hooks.delete" name=${webhook.url} label=${t("action.delete")}
           onSure=${() => inTurn(async () => { await call("DELETE", webhook.link); await onDelete(); })} />
       </span>
@@ -115,8 +115,9 @@ function Webhook({ webhook, onDelete }) {
 const isSoonSent = ({ status, next_attempt_at }) =>
   status === "waiting" && (!next_attempt_at || Date.parse(next_attempt_at) < nowMs() + SOON_MS);
 
-/** @param {{delivery: any, onResend: () => void}} props */
+/** @param {{delivery: any, onResend: () => Promise<void>}} props */
 function Delivery({ delivery, onResend }) {
+  const { error, attempt } = useAttempt(); // of its own: another delivery may be sent again meanwhile
   const { status, http_status, error_code, attempted_at, next_attempt_at, event } = delivery;
   const facts = [
     http_status && `HTTP ${http_status}`,
@@ -125,7 +126,8 @@ function Delivery({ delivery, onResend }) {
     next_attempt_at && t("task.next", { at: date(next_attempt_at) }),
   ].filter(Boolean);
   return html`<li>
-    <span><code>${event}</code> <span class=${`status ${status}`}>${t(`hooks.${status}`)}</span><br /><span class="facts">${facts.join(" · ")}</span></span>
-    ${status !== "waiting" && html`<button class="quiet" onClick=${onResend} aria-label=${t("hooks.resend_one", { event })}>${t("hooks.resend")}</button>`}
+    <span><code>${event}</code> <span class=${`status ${status}`}>${t(`hooks.${status}`)}</span><br /><span class="facts">${facts.join(" · ")}</span>
+      <${Failure} error=${error.value} /></span>
+    ${status !== "waiting" && html`<button class="quiet" onClick=${() => attempt(onResend)} aria-label=${t("hooks.resend_one", { event })}>${t("hooks.resend")}</button>`}
   </li>`;
 }
