@@ -201,7 +201,7 @@ def test_deletion_of_what_was_never_there_is_an_error(system: Site) -> None:
 
 
 def test_https_address_of_a_system_without_tls(system: Site) -> None:
-    """It was told to have a certificate that is not trusted."""
+    """The message was about a certificate that is not trusted."""
     url = system.url.replace("http", "https")
     with pytest.raises(Unreachable, match=f"{url} does not speak TLS: is it {system.url}"):
         Client(url, "k").usage()

@@ -75,14 +75,14 @@ def test_two_deliveries_are_sent_again_quickly(
     for count in (1, 2):
         page.get_by_role("button", name=f"Test: {url}").click()
         expect(page.locator(".status.delivered")).to_have_count(count)
-    held: list[Route] = []
-    page.route("**/resend", lambda route: held.append(route))
+    waiting: list[Route] = []
+    page.route("**/resend", lambda route: waiting.append(route))
     again = page.get_by_role("button", name="Send again: webhook.test")
     again.nth(0).click()
-    visitor.wait_until(lambda: held, "the first call")
+    visitor.wait_until(lambda: waiting, "the first call")
     again.nth(1).click()
-    visitor.wait_until(lambda: len(held) == 2, "the second call")
+    visitor.wait_until(lambda: len(waiting) == 2, "the second call")
     again.nth(1).click()  # a double click does nothing
-    for route in held:
+    for route in waiting:
         route.continue_()
-    assert len({route.request.url for route in held}) == len(held) == 2
+    assert len({route.request.url for route in waiting}) == len(waiting) == 2

@@ -100,12 +100,12 @@ def printable(text: str) -> str:
 
 def _fitted(line: str, columns: int) -> str:
     """Return the line so that it and the cursor fit, without what is before its last characters."""
-    head, tail = line[:-_LAST], line[-_LAST:]
+    start, end = line[:-_LAST], line[-_LAST:]
     if _width(line) < columns:
         return line
-    while head and _width(f"{head}…{tail}") >= columns:
-        head = head[:-1]
-    return f"{head}…{tail}"
+    while start and _width(f"{start}…{end}") >= columns:
+        start = start[:-1]
+    return f"{start}…{end}"
 
 
 def _width(text: str) -> int:
