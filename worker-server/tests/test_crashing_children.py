@@ -154,7 +154,7 @@ def test_broken_worker_does_not_fail_tasks(
 @pytest.mark.parametrize(
     "program", ["import os; os.kill(os.getpid(), 9)", "import time; time.sleep(9)"]
 )
-def test_preview_that_the_machine_ends_can_be_tried_again(
+def test_preview_whose_child_was_killed_can_be_retried(
     program: str, settings: Settings, run_instead: RunInstead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preview, "_TIMEOUT_S", 0.5)

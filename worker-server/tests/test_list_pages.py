@@ -75,7 +75,7 @@ def pages(client: FlaskClient, headers: dict[str, str], path: str | None) -> lis
 
 
 @LISTS
-def test_pages_are_the_list(client: FlaskClient, auth: Auth, make: Make) -> None:
+def test_pages_together_equal_the_whole_list(client: FlaskClient, auth: Auth, make: Make) -> None:
     path = make(client, auth())
     whole = client.get(path, headers=auth())
     assert (len(whole.get_json()), "Link" in whole.headers) == (5, False)

@@ -15,7 +15,7 @@ _MEANING = {
 }
 
 
-# Names for groups of codes that grow with each release.
+# Rows whose list of codes grows with each release: what the table prints instead of the codes.
 _NAMES = {
     (Fault.CALLER, Bound.FIRST): "`url_…`, `too_many_redirects`, `edit_…`",
     (Fault.SOURCE, Bound.FIRST): "all others",
