@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 from conftest import Visitor
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Request, Route, expect
 
 
 class _Receiver(BaseHTTPRequestHandler):
@@ -86,3 +86,36 @@ def test_two_deliveries_are_sent_again_quickly(
     for route in waiting:
         route.continue_()
     assert len({route.request.url for route in waiting}) == len(waiting) == 2
+
+
+def test_deliveries_are_not_read_while_their_webhook_is_deleted(timed_visitor: Visitor) -> None:
+    page = timed_visitor.page
+    url = "http://127.0.0.1:9/hook"
+    timed_visitor.open("account")
+    page.fill("#hook-url", url)
+    page.get_by_role("button", name="Add the webhook").click()
+    expect(page.locator("dialog input")).to_have_value(re.compile("^whsec_"))
+    page.keyboard.press("Escape")
+    waiting = {"delivery_id": "1", "event": "webhook.test", "status": "waiting"}
+    page.route("**/deliveries?*", lambda route: route.fulfill(json=[waiting]))
+    deletions: list[Route] = []
+    page.route(
+        "**/webhooks/*",
+        lambda route: (
+            deletions.append(route) if route.request.method == "DELETE" else route.fallback()
+        ),
+    )
+    with page.expect_response("**/deliveries?*"):
+        page.get_by_text("Last deliveries").click()
+    page.get_by_text("webhook.test").wait_for()
+    with page.expect_response("**/deliveries?*"):
+        page.clock.run_for(2000)
+    page.get_by_role("button", name=f"Delete the webhook {url}").click()
+    page.locator("dialog .primary").click()
+    timed_visitor.wait_until(lambda: deletions, "the deletion")
+    reads: list[Request] = []
+    page.on("request", lambda request: reads.append(request))
+    page.clock.run_for(5000)
+    deletions[0].continue_()
+    page.get_by_role("button", name=f"Delete the webhook {url}").wait_for(state="detached")
+    assert [request.url for request in reads if "/deliveries" in request.url] == []

@@ -84,6 +84,18 @@ function Webhook({ webhook, onDelete }) {
     isGone.current = true;
     clearTimeout(later.current);
   }, []);
+  /** Delete the webhook; its deliveries are not read meanwhile, as they may be gone already. */
+  const remove = async () => {
+    isGone.current = true;
+    clearTimeout(later.current);
+    try {
+      await call("DELETE", webhook.link);
+    } catch (error) {
+      isGone.current = false;
+      throw error;
+    }
+    await onDelete();
+  };
   const send = async (/** @type {string} */ path) => {
     await call("POST", path);
     announce(t("hooks.sent"));
@@ -95,7 +107,7 @@ function Webhook({ webhook, onDelete }) {
       <span class="actions">
         <button class="quiet" disabled=${!!webhook.disabled_at} onClick=${() => attempt(() => send(`${webhook.link}/test`))} aria-label=${t("hooks.test_one", { url: webhook.url })}>${t("hooks.test")}</button>
         <${ConfirmButton} kind="hooks.delete" name=${webhook.url} label=${t("action.delete")}
-          onSure=${() => inTurn(async () => { await call("DELETE", webhook.link); await onDelete(); })} />
+          onSure=${() => inTurn(remove)} />
       </span>
     </div>
     ${webhook.disabled_at && html`<p class="waiting">${t("hooks.disabled", { at: date(webhook.disabled_at) })}</p>`}
