@@ -35,16 +35,21 @@ def receiver() -> Iterator[ThreadingHTTPServer]:
         server.shutdown()
 
 
-def test_webhook_is_added_tested_and_sent_again(
-    visitor: Visitor, receiver: ThreadingHTTPServer
-) -> None:
+def _add_webhook(visitor: Visitor, url: str) -> None:
     page = visitor.page
-    url = f"http://127.0.0.1:{receiver.server_port}/hook"
     visitor.open("account")
     page.fill("#hook-url", url)
     page.get_by_role("button", name="Add the webhook").click()
     expect(page.locator("dialog input")).to_have_value(re.compile("^whsec_"))
     page.keyboard.press("Escape")
+
+
+def test_webhook_is_added_tested_and_sent_again(
+    visitor: Visitor, receiver: ThreadingHTTPServer
+) -> None:
+    page = visitor.page
+    url = f"http://127.0.0.1:{receiver.server_port}/hook"
+    _add_webhook(visitor, url)
     page.get_by_role("button", name=f"Test: {url}").click()
     page.locator(".status.delivered").wait_for()
     with page.expect_response("**/deliveries?*"):
@@ -67,11 +72,7 @@ def test_two_deliveries_are_sent_again_quickly(
 ) -> None:
     page = visitor.page
     url = f"http://127.0.0.1:{receiver.server_port}/hook"
-    visitor.open("account")
-    page.fill("#hook-url", url)
-    page.get_by_role("button", name="Add the webhook").click()
-    expect(page.locator("dialog input")).to_have_value(re.compile("^whsec_"))
-    page.keyboard.press("Escape")
+    _add_webhook(visitor, url)
     for count in (1, 2):
         page.get_by_role("button", name=f"Test: {url}").click()
         expect(page.locator(".status.delivered")).to_have_count(count)
@@ -91,11 +92,7 @@ def test_two_deliveries_are_sent_again_quickly(
 def test_deliveries_are_not_read_while_their_webhook_is_deleted(timed_visitor: Visitor) -> None:
     page = timed_visitor.page
     url = "http://127.0.0.1:9/hook"
-    timed_visitor.open("account")
-    page.fill("#hook-url", url)
-    page.get_by_role("button", name="Add the webhook").click()
-    expect(page.locator("dialog input")).to_have_value(re.compile("^whsec_"))
-    page.keyboard.press("Escape")
+    _add_webhook(timed_visitor, url)
     waiting = {"delivery_id": "1", "event": "webhook.test", "status": "waiting"}
     page.route("**/deliveries?*", lambda route: route.fulfill(json=[waiting]))
     deletions: list[Route] = []
