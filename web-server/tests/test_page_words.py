@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,7 +14,8 @@ def test_languages_have_the_same_words_and_every_code() -> None:
     words = ROOT / "web-server/page/src/words"
     languages = {path.stem: json.loads(path.read_text()) for path in words.glob("*.json")}
     assert languages["en"].keys() == languages["es"].keys()
-    codes = set(_codes(yaml.safe_load((ROOT / "docs/openapi.yaml").read_text())["components"]))
+    components = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text())["components"]
+    codes = {*_codes(components), *_codes_of_deliveries(components)}
     assert len(codes) > 90
     assert {code for code in codes if f"code.{code}" not in languages["en"]} == set()
 
@@ -26,6 +28,14 @@ def _codes(node: object) -> list[str]:
         return []
     own = node["code"]["enum"] if "enum" in (node.get("code") or {}) else []
     return own + [code for each in node.values() for code in _codes(each)]
+
+
+def _codes_of_deliveries(components: dict[str, Any]) -> list[str]:
+    """Return the codes that the description of a delivery's `error_code` names."""
+    properties = components["schemas"]["Delivery"]["properties"]
+    named = re.findall(r"`([a-z_]+)`", properties["error_code"]["description"])
+    assert "receiver_unavailable" in named
+    return named
 
 
 def test_languages_have_the_same_placeholders() -> None:
