@@ -1,6 +1,7 @@
 """How `idrl clip` follows a task: with its entity tag, and rarely where nothing changes."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,9 +36,23 @@ def _task(states: list[tuple[str, int]]) -> Iterator[tuple[Site, list[str | None
         yield site, tags
 
 
-def test_unchanged_task_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def pauses_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The client's pauses, which end at once; threads of earlier tests do sleep."""
     pauses_s: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses_s.append)
+    client, sleep = threading.current_thread(), time.sleep
+
+    def pause(seconds: float) -> None:
+        if threading.current_thread() is client:
+            pauses_s.append(seconds)
+        else:
+            sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", pause)
+    return pauses_s
+
+
+def test_unchanged_task_is_not_sent_again(pauses_s: list[float]) -> None:
     states = [("queued", QUEUED_POLLS), ("processing", 2), ("done", 1)]
     with _task(states) as (site, tags):
         job = Job("https://a.example/v.mp4", task_id="t")
@@ -51,9 +66,7 @@ def test_unchanged_task_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> No
     assert max(pauses_s) == 5.0
 
 
-def test_system_without_tags_is_polled_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses_s: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses_s.append)
+def test_system_without_tags_is_polled_each_second(pauses_s: list[float]) -> None:
     statuses = iter(["queued"] * 3 + ["done"])
 
     def answer(request: Request) -> None:

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from worker_server.models.base import Base, one_of
 from worker_server.queue.statuses import DeliveryStatus
 
-_UNSENT = "status = 'waiting' AND payload IS NULL"
+_UNSENT = f"status = '{DeliveryStatus.WAITING}' AND payload IS NULL"
+_ENDED = f"status <> '{DeliveryStatus.WAITING}'"
 
 
 class Webhook(Base):
@@ -107,5 +108,5 @@ class WebhookDelivery(Base):
         ),
         Index("webhook_deliveries_unsent_task", "task_id", postgresql_where=text(_UNSENT)),
         Index("webhook_deliveries_unsent_batch", "batch_id", postgresql_where=text(_UNSENT)),
-        Index("webhook_deliveries_ended", "event_at", postgresql_where=text("status <> 'waiting'")),
+        Index("webhook_deliveries_ended", "event_at", postgresql_where=text(_ENDED)),
     )

@@ -178,7 +178,8 @@ def _delete_some_old_deliveries() -> int:
     """Remove the oldest ones, as many as fit into the statement timeout; return their number."""
     old = WebhookDelivery.event_at < func.now() - timedelta(days=KEPT_DAYS)
     # Literally, as in the condition of the index.
-    ended = select(WebhookDelivery.id).where(old, text("status <> 'waiting'"))
+    has_ended = text(f"status <> '{DeliveryStatus.WAITING}'")
+    ended = select(WebhookDelivery.id).where(old, has_ended)
     # SKIP LOCKED: waiting for a row while holding others could deadlock with a webhook's deletion.
     oldest = ended.order_by(WebhookDelivery.event_at).limit(_BATCH_SIZE)
     free = oldest.with_for_update(skip_locked=True)
