@@ -13,24 +13,24 @@ def test_file_canceled_and_chosen_again_at_once(visitor: Visitor, video_url: str
     content = visitor.context.request.get(video_url).body()
     file = FilePayload(name="lap.mp4", mimeType="video/mp4", buffer=content)
     page.evaluate("Object.defineProperty(File.prototype, 'lastModified', {get: () => 1})")
-    held: dict[str, list[Route]] = {"PATCH": [], "DELETE": []}
+    routes: dict[str, list[Route]] = {"PATCH": [], "DELETE": []}
     page.route(
         PIECES,
         lambda route: (
-            held[route.request.method].append(route)
-            if route.request.method in held
+            routes[route.request.method].append(route)
+            if route.request.method in routes
             else route.continue_()
         ),
     )
     page.set_input_files("input[type=file]", file)
-    visitor.wait_until(lambda: held["PATCH"], "a piece")
+    visitor.wait_until(lambda: routes["PATCH"], "a piece")
     page.get_by_role("button", name="Cancel the upload of lap.mp4").click()
     page.set_input_files("input[type=file]", file)
-    visitor.wait_until(lambda: len(held["PATCH"]) > 1, "a piece of the second")
-    visitor.wait_until(lambda: held["DELETE"], "the deletion of the first")
+    visitor.wait_until(lambda: len(routes["PATCH"]) > 1, "a piece of the second")
+    visitor.wait_until(lambda: routes["DELETE"], "the deletion of the first")
     with page.expect_response(lambda answer: answer.request.method == "DELETE"):
-        held["DELETE"][0].continue_()
-    held["PATCH"][1].continue_()
+        routes["DELETE"][0].continue_()
+    routes["PATCH"][1].continue_()
     page.unroute(PIECES)
     page.wait_for_url("**/#/task/*")
     assert visitor.context.request.get(f"{visitor.base_url}/uploads").json() == []
