@@ -48,7 +48,7 @@ SINGLE_TASKS, BATCHES, BATCH_TASKS = 1000, 8, 500
 HALF_OPEN = 2500
 MANY, LARGE_BYTES = 100, 32 * 1024 * 1024
 MAX_BODY_BYTES = 1024 * 1024
-GREEDY, MODEST = "127.0.0.2", "127.0.0.3"
+NOISY_ADDRESS, OTHER_ADDRESS = "127.0.0.2", "127.0.0.3"
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +84,13 @@ def short_video(running: System, tmp_path_factory: pytest.TempPathFactory) -> st
 
 @pytest.fixture(scope="module")
 def other(running: System) -> Caller:
-    return running.sign_up("other", MODEST)
+    return running.sign_up("other", OTHER_ADDRESS)
 
 
 @pytest.fixture(scope="module")
 def noisy(running: System, short_video: str) -> Caller:
     """Has a clip already."""
-    caller = running.sign_up("noisy", GREEDY)
+    caller = running.sign_up("noisy", NOISY_ADDRESS)
     wait_for_clip(caller, short_video)
     return caller
 
@@ -218,7 +218,7 @@ def test_half_open_connections_of_one_address_leave_others_in(
     with contextlib.ExitStack() as stack:
         for _ in range(HALF_OPEN):
             slow = socket.create_connection(
-                ("127.0.0.1", running.port), timeout=30, source_address=(GREEDY, 0)
+                ("127.0.0.1", running.port), timeout=30, source_address=(NOISY_ADDRESS, 0)
             )
             stack.enter_context(slow).sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         with others_stay_fast(other):
@@ -238,7 +238,7 @@ def test_slow_readers_of_one_account_leave_others_in(
     with contextlib.ExitStack() as stack:
         for path in paths:
             slow = socket.create_connection(
-                ("127.0.0.1", running.port), timeout=30, source_address=(GREEDY, 0)
+                ("127.0.0.1", running.port), timeout=30, source_address=(NOISY_ADDRESS, 0)
             )
             head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {noisy.token}"
             stack.enter_context(slow).sendall(f"{head}\r\n\r\n".encode())
