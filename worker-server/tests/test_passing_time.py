@@ -194,10 +194,10 @@ def deliveries(client: FlaskClient, auth: Auth) -> str:
     return f"{link}/deliveries"
 
 
-def _attempt(**outcome: float) -> None:
+def _attempt(outcome: webhooks.Outcome) -> None:
     delivery = webhooks.claim(30)
     assert delivery is not None
-    webhooks.record_attempt(delivery, webhooks.Outcome(**outcome))  # type: ignore[arg-type]
+    webhooks.record_attempt(delivery, outcome)
 
 
 def test_delivery_that_has_ended_is_listed_for_30_days(
@@ -219,7 +219,7 @@ def test_delivery_that_has_ended_is_listed_for_30_days(
         return sorted(each["status"] for each in listed)
 
     set_clock(newest + MINUTE)
-    _attempt(http_status=204)
+    _attempt(webhooks.Outcome(http_status=204))
     assert statuses_at(newest + 30 * DAY - MINUTE) == ["delivered", "waiting"]
     assert statuses_at(newest + 30 * DAY + SECOND) == ["waiting"]
 
@@ -230,8 +230,8 @@ def test_receiver_that_asks_for_a_year_is_tried_again_after_a_day(
 ) -> None:
     at = datetime.now(UTC) + MINUTE
     set_clock(at)
-    _attempt(http_status=204)
-    _attempt(http_status=503, retry_after_s=365 * 86_400)
+    _attempt(webhooks.Outcome(http_status=204))
+    _attempt(webhooks.Outcome(http_status=503, retry_after_s=365 * 86_400))
     set_clock(at + DAY - SECOND)
     assert webhooks.claim(30) is None
     set_clock(at + DAY)
