@@ -31,12 +31,13 @@ from worker_server.queue import claims, leases
 from worker_server.queue.parts import Clip
 from worker_server.settings import Settings
 
+# Before the imports below, hence E402: pytest rewrites assertions of what is not imported yet.
 pytest.register_assert_rewrite("worker_testing")
 from brand_testing import Brands  # noqa: E402
 from upload_testing import Uploads  # noqa: E402
 from webhook_receiver import Receiver, listening  # noqa: E402
 
-from worker_testing import SOURCE, URL, plan, post  # noqa: E402 # not before its assertions are rewritten
+from worker_testing import SOURCE, URL, plan, post  # noqa: E402
 
 
 @pytest.fixture(scope="session")
