@@ -1,14 +1,18 @@
 """The rows of workers: a process may have the name of the one that was killed before it."""
 
+from pathlib import Path
 from time import sleep
+from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy.event import listen, remove
 
 from idrl_testing.database import Database
 from idrl_testing.waiting import wait_until
 from worker_server import share_monitor
+from worker_server.db import db
 from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
 from worker_server.queue import workers
 from worker_server.settings import Settings
@@ -83,6 +87,47 @@ def test_worker_reports_that_its_machine_lacks_the_share(
         assert workers.liveness().faults == {NAME: "internal_error"}
     finally:
         beat.stop()
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_beat_costs_one_statement(app: Flask, database: Database, *, is_away: bool) -> None:
+    monitor = ShareMonitor(Path("/dev/null/share"), 0)
+    beat = WorkerHeartbeat(app, NAME, ["render"], share=monitor if is_away else None)
+    monitor.check()
+    statements: list[str] = []
+
+    def note(*event: Any) -> None:  # noqa: ANN401 # SQLAlchemy's six
+        statements.append(event[2])
+
+    with app.app_context():
+        workers.beat(NAME, ["render"])
+        listen(db.engine, "before_cursor_execute", note)
+        beat.start()
+        seen_at = database.execute("SELECT seen_at FROM workers")
+        wait_until(lambda: database.execute("SELECT seen_at FROM workers") != seen_at)
+        beat.stop()
+        remove(db.engine, "before_cursor_execute", note)
+    # Each beat is an INSERT … ON CONFLICT; the last statement deletes the row.
+    assert {statement.split()[0] for statement in statements} == {"INSERT", "DELETE"}
+
+
+@pytest.mark.usefixtures("killed", "app")
+def test_lack_of_the_share_replaces_only_faults_of_an_earlier_process(database: Database) -> None:
+    workers.beat(NAME, ["render"], is_share_away=True)
+    assert workers.liveness().faults == {NAME: "internal_error"}
+    workers.beat(NAME, ["render"], is_first=True, is_share_away=True)
+    assert workers.liveness().faults == {NAME: "storage_unavailable"}
+    since = database.execute("SELECT fault_at FROM workers WHERE fault_at IS NOT NULL")
+    workers.beat(NAME, ["render"], is_share_away=True)
+    assert database.execute("SELECT fault_at FROM workers") == since
+    workers.beat(NAME, ["render"])
+    assert database.execute("SELECT fault_code, fault_at FROM workers") == [(None, None)]
+
+
+@pytest.mark.usefixtures("app")
+def test_new_worker_without_the_share_reports_it_at_once() -> None:
+    workers.beat(NAME, ["render"], is_first=True, is_share_away=True)
+    assert workers.liveness().faults == {NAME: "storage_unavailable"}
 
 
 @pytest.mark.usefixtures("app")

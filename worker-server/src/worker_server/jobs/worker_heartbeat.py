@@ -65,15 +65,22 @@ class WorkerHeartbeat:
     def _share_is_away(self) -> bool:
         return self._share is not None and isinstance(self._share.last().error, ShareAway)
 
+    def _beat(self, *, is_first: bool) -> None:
+        workers.beat(
+            self._name,
+            self._kinds,
+            self._scratch_free_bytes(),
+            is_first=is_first,
+            is_share_away=self._share_is_away(),
+        )
+
     def _run(self) -> None:
         is_first = True
         while True:
             with self._app.app_context():
                 try:
-                    scratch_free_bytes = self._scratch_free_bytes()
-                    workers.beat(self._name, self._kinds, scratch_free_bytes, is_first=is_first)
+                    self._beat(is_first=is_first)
                     is_first = False
-                    workers.note_share(self._name, is_away=self._share_is_away())
                 except SQLAlchemyError as error:
                     _log.warning("worker heartbeat not recorded: %s", type(error).__name__)
                 except Exception:  # noqa: BLE001 # the thread must not end: the worker is alive

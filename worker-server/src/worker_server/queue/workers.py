@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Self
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from worker_server.db import transaction
@@ -57,20 +57,41 @@ class _LiveWorker:
 
 
 def beat(
-    name: str, kinds: list[str], scratch_free_bytes: int | None = None, *, is_first: bool = False
+    name: str,
+    kinds: list[str],
+    scratch_free_bytes: int | None = None,
+    *,
+    is_first: bool = False,
+    is_share_away: bool = False,
 ) -> None:
-    """Note that the worker is alive.
+    """Note that the worker is alive, and whether its machine can use the share.
 
     `is_first`: the process has just started. The row may be that of a killed one: in a container
-    its successor has the same host name and pid.
+    its successor has the same host name and pid. Later beats leave a fault of another kind.
     """
     facts = {"kinds": kinds, "scratch_free_bytes": scratch_free_bytes}
+    fault = _share_fault(is_away=is_share_away)
+    statement = insert(Worker).values(name=name, **facts, **fault)
     seen: Values = {"seen_at": func.now(), **facts}
     if is_first:
-        seen |= {"started_at": func.now(), "fault_code": None, "fault_at": None}
-    statement = insert(Worker).values(name=name, **facts)
+        seen |= {"started_at": func.now(), **fault}
+    else:
+        seen |= _unless_another_fault(fault)
     with transaction() as session:
         session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=seen))
+
+
+def _share_fault(*, is_away: bool) -> Values:
+    code, at = (FailureCode.STORAGE_UNAVAILABLE, func.now()) if is_away else (None, None)
+    return {"fault_code": code, "fault_at": at}
+
+
+def _unless_another_fault(fault: Values) -> Values:
+    """Return the columns of `fault`, for rows whose fault is no other and begins or ends now."""
+    is_noted = Worker.fault_code == FailureCode.STORAGE_UNAVAILABLE
+    changes = is_noted if fault["fault_code"] is None else Worker.fault_code.is_(None)
+    stored = {"fault_code": Worker.fault_code, "fault_at": Worker.fault_at}
+    return {name: case((changes, value), else_=stored[name]) for name, value in fault.items()}
 
 
 def leave(name: str) -> None:
@@ -87,17 +108,6 @@ def note_fault(name: str, code: str | None) -> None:
     at = None if code is None else func.now()
     with transaction() as session:
         session.execute(update(Worker).where(*where).values(fault_code=code, fault_at=at))
-
-
-def note_share(name: str, *, is_away: bool) -> None:
-    """Record whether the worker's machine can use the share; a fault of another kind stays."""
-    is_noted = Worker.fault_code == FailureCode.STORAGE_UNAVAILABLE
-    where = Worker.fault_code.is_(None) if is_away else is_noted
-    code, at = (FailureCode.STORAGE_UNAVAILABLE, func.now()) if is_away else (None, None)
-    with transaction() as session:
-        session.execute(
-            update(Worker).where(Worker.name == name, where).values(fault_code=code, fault_at=at)
-        )
 
 
 def delete_dead() -> None:
