@@ -47,6 +47,22 @@ def test_digits_after_a_dot_are_no_extension(task: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("task", "stem"),
+    [
+        ("a\u2028b\u2029c", "a_b_c"),
+        ("\u0085a\u009b2Jb", "_a_2Jb"),  # CSI: a terminal that lists the folder clears its screen
+        ("invoice\u202efdp", "invoice_fdp"),
+        ("\u2066a\u2069\u200eb\u200f\u061c", "_a_b_"),
+        ("line\nfeed\x7f", "line_feed_"),
+        ("क्\u200dष 👩\u200d👧", "क्\u200dष 👩\u200d👧"),  # joiners are part of words
+    ],
+)
+def test_no_name_breaks_lines_or_reorders_them(task: str, stem: str) -> None:
+    assert stem_of(task) == stem
+    assert names("x", task, 0) == f"x 01 01h00m00.52s-01h00m20.52s {stem}.mp4"
+
+
+@pytest.mark.parametrize(
     "task",
     [
         "con",

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 
 from worker_server.api.queries import PartFacts
 
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]+')
+# Control characters, what ends a line or changes the direction of writing (Unicode's Bidi_Control),
+# and what Windows refuses.
+_FORBIDDEN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029"
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+    r'<>:"/\\|?*]+'
+)
 # Of a file's name, such as `.mp4`; digits alone are a date, or the number of an episode.
 _ENDING = re.compile(r"\.(?![0-9]+$)[A-Za-z0-9]{1,5}$")
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from flask import Response, request
 
 # Increment when the same rows produce another document, so that cached ETags stop matching.
-_FORMAT = "2"
+_FORMAT = "3"
 
 
 def weak_tag(row_versions: Iterable[str], *state: object) -> str:
