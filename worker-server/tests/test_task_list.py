@@ -259,6 +259,14 @@ def test_wrong_parameter_is_named(client: FlaskClient, auth: Auth, query: str, f
     assert [error["field"] for error in response.get_json()["errors"]] == [field]
 
 
+def test_offset_whose_plus_is_not_encoded_is_explained(client: FlaskClient, auth: Auth) -> None:
+    response = client.get("/tasks?created_after=2026-01-01T02:00:28+02:00", headers=auth())
+    assert problem(response) == (400, "invalid_query")
+    (error,) = response.get_json()["errors"]
+    assert error["code"] == "time_invalid"
+    assert "%2B" in error["message"]
+
+
 _CURSOR = "2026-01-01T02:46:40Z", str(uuid.UUID(int=2**127))
 
 

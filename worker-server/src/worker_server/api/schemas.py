@@ -33,9 +33,12 @@ _DOWNLOAD_SHARE = 0.1
 
 def _check_time(value: object) -> object:
     """Refuse what pydantic takes for a time besides RFC 3339, such as seconds since 1970."""
-    if not isinstance(value, str) or _RFC_3339.fullmatch(value) is None:
-        raise PydanticCustomError("time_invalid", "Must be a time such as 2026-01-31T12:00:00Z.")
-    return value
+    if isinstance(value, str) and _RFC_3339.fullmatch(value):
+        return value
+    if isinstance(value, str) and _RFC_3339.fullmatch(value.replace(" ", "+")):
+        message = "In a URL the + of a time's offset must be written as %2B."
+        raise PydanticCustomError("time_invalid", message)
+    raise PydanticCustomError("time_invalid", "Must be a time such as 2026-01-31T12:00:00Z.")
 
 
 def _split_statuses(value: object) -> tuple[str, ...]:
