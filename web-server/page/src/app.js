@@ -52,7 +52,7 @@ function OwnPage() {
         ${!isOut && html`<button class="quiet" onClick=${logOut}>${t("nav.logout")}</button>`}
       </div>
     </header>
-    ${connection.value.isLost && html`<p class="banner" role="alert">${t("offline", { ago: ago(new Date(connection.value.lastMs).toISOString()) })}</p>`}
+    ${connection.value.isLost && html`<p class="banner"><span role="alert">${t("offline")}</span> ${t("offline.since", { ago: ago(new Date(connection.value.lastMs).toISOString()) })}</p>`}
     ${isStillIn.value && html`<p class="banner" role="alert">${t("nav.still_in")}</p>`}
     <main id="main" tabindex="-1">${isOut ? html`<${SignIn} />` : html`<${Screen} key=${user.value?.user_id} />`}</main>
     ${isHelpOpen.value && html`<${KeysDialog} />`}

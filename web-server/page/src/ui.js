@@ -11,8 +11,10 @@ import { adviceOf, clock, t } from "./words.js";
 export const html = htm.bind(h);
 
 const QUIET_MS = 5000;
-const announced = signal({ sentence: "", atMs: -QUIET_MS });
+const announced = signal({ sentence: "", atMs: -QUIET_MS, dialog: "" });
 let later = 0;
+/** Ids of the open dialogs, the uppermost last. @type {string[]} */
+const dialogs = [];
 
 /** Announce a sentence to screen readers, at most one in QUIET_MS: of sentences that come sooner only the
  * last one is announced, later. @param {string} sentence */
@@ -20,22 +22,26 @@ export function announce(sentence) {
   clearTimeout(later);
   const earlyMs = announced.value.atMs + QUIET_MS - uptimeMs();
   if (earlyMs > 0) later = setTimeout(announce, earlyMs, sentence);
-  else announced.value = { sentence, atMs: uptimeMs() };
+  else announced.value = { sentence, atMs: uptimeMs(), dialog: dialogs.at(-1) || "" };
 }
 
-/** The live region. Each sentence is a new element (`key`), so the same sentence twice is read out twice. */
-export function LiveRegion() {
-  const { sentence, atMs } = announced.value;
-  return html`<div class="hidden" role="status" aria-live="polite"><span key=${atMs}>${sentence}</span></div>`;
+/** The live region of the page or, in `dialog`, of one: while a dialog is open, browsers hide the rest of the
+ * page from screen readers. Each sentence is a new element (`key`), so the same one twice is read out twice.
+ * @param {{dialog?: string}} props */
+export function LiveRegion({ dialog = "" }) {
+  const { sentence, atMs, dialog: of } = announced.value;
+  return html`<div class="hidden" role="status" aria-live="polite"><span key=${atMs}>${of === dialog && sentence}</span></div>`;
 }
 
 /** An error as a sentence; `words` maps error codes to keys of sentences that replace the code's usual one.
+ * Only the sentence is announced: each try of a poll gives another request id.
  * @param {{error: import("./api.js").ApiError | null, words?: Record<string, string>}} props */
 export function Failure({ error, words = {} }) {
   if (!error) return null;
   const id = error.requestId && html`<br /><small>${t("error.id")} <code>${error.requestId}</code></small>`;
   const wait = error.status === 429 && error.retryAfterS > 0 && html` <${Countdown} key=${error} untilMs=${uptimeMs() + error.retryAfterS * 1000} />`;
-  return html`<p class="failure" role="alert">${error.code in words ? t(words[error.code]) : adviceOf(error.code, error.message)}${wait}${id}</p>`;
+  const sentence = error.code in words ? t(words[error.code]) : adviceOf(error.code, error.message);
+  return html`<p class="failure"><span role="alert">${sentence}</span>${wait}${id}</p>`;
 }
 
 /** A countdown in seconds, hidden from screen readers, which would read out each second.
@@ -130,7 +136,11 @@ export function Dialog({ title, onClose, children, wide = false, onKeyDown }) {
   useLayoutEffect(() => {
     const dialog = element.current;
     dialog.showModal();
-    return () => dialog.close();
+    dialogs.push(id);
+    return () => {
+      dialogs.splice(dialogs.indexOf(id), 1);
+      dialog.close();
+    };
   }, []);
   const onCancel = (/** @type {Event} */ event) => {
     event.preventDefault();
@@ -148,6 +158,7 @@ export function Dialog({ title, onClose, children, wide = false, onKeyDown }) {
       ${onClose && html`<button class="quiet" onClick=${onClose} aria-label=${t("action.close")}>✕</button>`}
     </header>
     ${children}
+    <${LiveRegion} dialog=${id} />
   </dialog>`;
 }
 

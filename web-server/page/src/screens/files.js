@@ -161,7 +161,7 @@ function FileRow({ row, onRetry }) {
   const { file, sentBytes, taskId, error } = row;
   return html`<li>
     <span class="row-text"><span class="ellipsis">${file.name}</span>
-      ${error ? html`<span class="failure">${error}</span>` : html`<span class="facts">${factsOf(row).join(" · ")}</span>
+      ${error ? html`<span class="failure" role="alert">${error}</span>` : html`<span class="facts">${factsOf(row).join(" · ")}</span>
       <${Bar} value=${(100 * sentBytes) / (file.size || 1)} label=${t("task.progress", { name: file.name })} />`}</span>
     ${error && html`<button class="quiet" onClick=${onRetry} aria-label=${t("files.retry", { name: file.name })}>${t("action.retry")}</button>`}
     ${taskId ? html`<a href=${`#/task/${taskId}`} aria-label=${t("files.open_one", { name: file.name })}>${t("files.open")}</a>`

@@ -1,0 +1,89 @@
+"""What a screen reader says by itself: announcements and errors, once each and where they are."""
+
+import itertools
+import json
+
+from conftest import Visitor
+from playwright.sync_api import FilePayload, Page, Route, expect
+
+ALERTS = """() => {
+  window.alerts = [];
+  const note = () => document.querySelectorAll('[role=alert]').forEach((each) => {
+    if (each.noted !== each.innerText) window.alerts.push(each.noted = each.innerText);
+  });
+  note();
+  new MutationObserver(note)
+    .observe(document.body, {childList: true, subtree: true, characterData: true});
+}"""
+
+
+def _announced(page: Page) -> list[str]:
+    """Return the texts of the live regions that Chromium exposes to screen readers."""
+    session = page.context.new_cdp_session(page)
+    nodes = {node["nodeId"]: node for node in session.send("Accessibility.getFullAXTree")["nodes"]}
+
+    def text_of(node: dict[str, object]) -> str:
+        name = node.get("name")
+        if node["role"]["value"] == "StaticText":  # type: ignore[index]
+            return str(name["value"])  # type: ignore[index]
+        children = [nodes[key] for key in node.get("childIds", [])]  # type: ignore[attr-defined]
+        return "".join(map(text_of, children))
+
+    regions = [node for node in nodes.values() if node["role"].get("value") == "status"]
+    return [text_of(node) for node in regions if not node["ignored"]]
+
+
+def test_announcement_is_made_while_a_dialog_is_open(visitor: Visitor) -> None:
+    """Browsers hide the rest of the page from screen readers then, live regions included."""
+    page = visitor.page
+    visitor.show("account")
+    page.fill("#key-name", "laptop")
+    page.get_by_role("button", name="Make a key").click()
+    page.locator("dialog .code").wait_for()
+    assert _announced(page) == [""]  # of what came before, nothing is read again
+    page.get_by_role("button", name="Copy").click()
+    visitor.wait_until(lambda: _announced(page) == ["Copied"], "the announcement")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Revoke laptop").click()
+    page.locator("dialog .primary").click()
+    visitor.wait_until(lambda: _announced(page) == ["Revoked."], "the announcement")
+
+
+def test_lost_connection_is_announced_once(timed_visitor: Visitor) -> None:
+    page = timed_visitor.page
+    timed_visitor.show("tasks")
+    page.evaluate(ALERTS)
+    timed_visitor.context.set_offline(True)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.locator(".banner").wait_for()
+    page.clock.run_for(200_000)
+    expect(page.locator(".banner")).to_contain_text("3 minutes ago")
+    assert page.evaluate("window.alerts") == ["No connection."]
+
+
+def test_error_is_announced_once_while_it_lasts(timed_visitor: Visitor) -> None:
+    """Each response has another request id."""
+    page = timed_visitor.page
+    numbers = itertools.count(1)
+
+    def fail(route: Route) -> None:
+        problem = {"status": 503, "code": "database_unavailable", "request_id": str(next(numbers))}
+        route.fulfill(status=503, content_type="application/problem+json", body=json.dumps(problem))
+
+    page.route("**/tasks?*", fail)
+    timed_visitor.open("tasks")
+    page.locator("main .failure").wait_for()
+    page.evaluate(ALERTS)
+    page.clock.run_for(60_000)
+    expect(page.locator("main .failure code")).not_to_have_text("1")
+    assert sorted(page.evaluate("window.alerts")) == [
+        "No connection.",
+        "The database does not answer; this passes. Try again in a moment.",
+    ]
+
+
+def test_failed_upload_is_announced(visitor: Visitor) -> None:
+    page = visitor.page
+    empty = FilePayload(name="empty.mp4", mimeType="video/mp4", buffer=b"")
+    page.set_input_files("input[type=file]", empty)
+    expect(page.get_by_role("alert")).to_contain_text("empty")
