@@ -185,8 +185,9 @@ def test_expired_link(
     headers: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path = link(client, headers, expires_in_s=60)
     now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    path = link(client, headers, expires_in_s=60)
     monkeypatch.setattr(time, "time", lambda: now + 59)
     assert client.get(path).status_code == 200
     monkeypatch.setattr(time, "time", lambda: now + 61)
