@@ -1,9 +1,11 @@
 """Two accounts that want one email at once: one gets it, and PostgreSQL logs no error."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
+import pytest
 from flask import Flask
 
 from idrl_testing.database import Database
@@ -14,10 +16,13 @@ ROUNDS = 12
 ACCOUNTS = 6
 
 
-def postgres_log(database: Database) -> Path:
-    """Return the log of the test run's PostgreSQL; it lies beside the data."""
+@pytest.fixture
+def logged(database: Database) -> Callable[[], str]:
+    """Return what PostgreSQL has logged in this test; its log lies beside the data."""
     ((folder,),) = database.execute("SHOW data_directory")
-    return Path(str(folder)).with_name("postgres.log")
+    log = Path(str(folder)).with_name("postgres.log")
+    before = len(log.read_text())
+    return lambda: log.read_text()[before:]
 
 
 def add_accounts(database: Database) -> None:
@@ -39,7 +44,7 @@ def change_email(app: Flask, user_id: int, email: str) -> bool:
 
 
 def test_parallel_changes_to_one_email_leave_nothing_in_the_log(
-    app: Flask, database: Database
+    app: Flask, database: Database, logged: Callable[[], str]
 ) -> None:
     add_accounts(database)
     together = Barrier(ACCOUNTS)
@@ -54,12 +59,13 @@ def test_parallel_changes_to_one_email_leave_nothing_in_the_log(
     with ThreadPoolExecutor(ACCOUNTS) as pool:
         got = list(pool.map(change, range(1, ACCOUNTS + 1)))
     assert [sum(each) for each in zip(*got, strict=True)] == [1] * ROUNDS
-    log = postgres_log(database).read_text()
-    assert "race-" not in log
-    assert "duplicate key" not in log
+    assert "race-" not in logged()
+    assert "duplicate key" not in logged()
 
 
-def test_change_waits_for_a_concurrent_sign_up(app: Flask, database: Database) -> None:
+def test_change_waits_for_a_concurrent_sign_up(
+    app: Flask, database: Database, logged: Callable[[], str]
+) -> None:
     add_accounts(database)
     sign_up = database.connect("web")
     with sign_up.cursor() as cursor, ThreadPoolExecutor(1) as pool:
@@ -76,6 +82,5 @@ def test_change_waits_for_a_concurrent_sign_up(app: Flask, database: Database) -
         sign_up.commit()
         assert change.result(30) is False
     sign_up.close()
-    log = postgres_log(database).read_text()
-    assert "both@" not in log
-    assert "duplicate key" not in log
+    assert "both@" not in logged()
+    assert "duplicate key" not in logged()
