@@ -100,7 +100,7 @@ def test_lease_is_renewed_again(
 ) -> None:
     submit()
     lease = claim_task()
-    db.session.execute(text("UPDATE tasks SET lease_until = now() + interval '5 s'"))
+    db.session.execute(text("UPDATE tasks SET lease_until = now() + interval '50 s'"))
     db.session.commit()
     fast = settings.model_copy(update={"heartbeat_s": 0.05, "lease_s": 600.0})
     connections.fail(error)

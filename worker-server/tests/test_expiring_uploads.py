@@ -1,10 +1,10 @@
 """An upload that expires while a task is given it: the accepted task keeps its file."""
 
-import threading
-import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -12,9 +12,10 @@ from upload_testing import CONTENT, Uploads
 
 from idrl_testing.database import Database
 from worker_server.jobs.uploads import remove_unneeded_uploads
-from worker_server.queue import callbacks
+from worker_server.queue import callbacks, uploads as upload_rows
 from worker_server.queue.callbacks import add_for_tasks
 from worker_server.queue.sql_common import ScopedSession
+from worker_server.queue.uploads import use_for_task
 from worker_server.settings import Settings
 
 Auth = Callable[..., dict[str, str]]
@@ -30,23 +31,24 @@ def test_upload_that_expires_while_a_task_is_accepted_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     upload_id = uploads.whole(CONTENT)
-    expired = "SELECT expires_at < now() FROM uploads"
 
     def sweep() -> None:
         with app.app_context():
             remove_unneeded_uploads(settings)
 
+    def use_late(session: ScopedSession, *arguments: Any) -> str | None:  # noqa: ANN401
+        """Let the upload expire once the transaction has begun, whose now() is its beginning."""
+        database.execute("UPDATE uploads SET expires_at = now()")
+        return use_for_task(session, *arguments)
+
     def add_late(session: ScopedSession, owner_id: int, urls: dict[uuid.UUID, str | None]) -> None:
         """Let the sweeper come between the last statement and the commit."""
-        while database.execute(expired) != [(True,)]:
-            time.sleep(0.1)
-        sweeper = threading.Thread(target=sweep)
-        sweeper.start()
-        sweeper.join(10)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(sweep).result()
         add_for_tasks(session, owner_id, urls)
 
+    monkeypatch.setattr(upload_rows, "use_for_task", use_late)
     monkeypatch.setattr(callbacks, "add_for_tasks", add_late)
-    database.execute("UPDATE uploads SET expires_at = now() + interval '4 s'")
     answer = uploads.client.post("/tasks", json={"upload_id": upload_id}, headers=auth())
     assert answer.status_code == 202
     assert (share / "uploads" / upload_id).read_bytes() == CONTENT

@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from idrl_testing.database import Database
+from worker_server import celery_app
 from worker_server.app import create_app
 from worker_server.media import SandboxReport
 from worker_server.queue import pauses, workers
@@ -130,7 +131,10 @@ def test_full_share_is_in_ready_and_refuses_new_tasks(settings: Settings, auth: 
     )
 
 
-def test_hanging_redis_holds_up_no_post(settings: Settings, auth: Auth) -> None:
+def test_hanging_redis_holds_up_no_post(
+    settings: Settings, auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(celery_app._TRANSPORT, "socket_timeout", 60)
     with socket.create_server(
         ("127.0.0.1", 0), backlog=50
     ) as server:  # takes connections, never answers
@@ -138,7 +142,7 @@ def test_hanging_redis_holds_up_no_post(settings: Settings, auth: Auth) -> None:
         client = create_app(settings.model_copy(update={"redis_url": url})).test_client()
         begun = time.monotonic()
         assert {post(client, auth()).status_code for _ in range(5)} == {202}
-        assert time.monotonic() - begun < 2  # one send waits for 2 s by itself
+        assert time.monotonic() - begun < 60  # one send waits for as long by itself
 
 
 def test_metrics_cover_workers_sweeper_and_share(client: FlaskClient) -> None:
