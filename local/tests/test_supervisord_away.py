@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from idrl_local.home import Home, free_ports
+from idrl_local.pidlocks import PidLock
 from idrl_testing.waiting import wait_until
 
 HOLD = """
@@ -58,3 +59,20 @@ def test_reload_and_restart_report_an_unresponsive_supervisord(home: Home, comma
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("supervisord: does not answer: it is starting or stopping")
+
+
+@pytest.mark.parametrize("program", ["supervisord", "nginx"])
+def test_down_stops_processes_of_the_first_release(tmp_path: Path, program: str) -> None:
+    """0.1.0 names its locked pid files otherwise; `git pull` before `make down` is natural."""
+    home = Home(tmp_path / "home")
+    home.create()
+    path = home.run / f"{program}.mark"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], start_new_session=True
+    ) as process:
+        wait_until(PidLock(path).is_locked)
+        done = idrl(home, "down")
+        is_alive = process.poll() is None
+        process.kill()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not is_alive

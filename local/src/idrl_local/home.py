@@ -142,8 +142,12 @@ class Home:
             self.socket.parent.rmdir()
 
     def lock(self, name: str) -> PidLock:
-        """Return the lock of one program, or `command`: the lock against concurrent commands."""
-        return PidLock(self.run / f"{name}.lock")
+        """Return the lock of one program, or `command`: the lock against concurrent commands.
+
+        Processes of 0.1.0 hold files of another name: what was upgraded below them can stop them.
+        """
+        former = PidLock(self.run / f"{name}.mark")
+        return former if former.is_locked() else PidLock(self.run / f"{name}.lock")
 
     def create(self) -> None:
         """Make the folders, closed to other users. Safe to run twice."""

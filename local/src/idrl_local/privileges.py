@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from idrl_local.home import CHECKOUT, Home, HomeUnusable
+from idrl_local.pidlocks import PidLock
 
 _FILE_SETTINGS = ("TLS_CERT", "TLS_KEY", "LOGO_PATH")
 
@@ -108,8 +109,17 @@ def command_for_root(
 
 
 def runs_as_root(home: Home) -> bool:
-    """Return whether supervisord of this home was started by root and kept root's rights."""
-    lock = home.lock("supervisord")
+    """Return whether a process of this home was started by root and kept root's rights.
+
+    After supervisord was killed the others run on.
+    """
+    from idrl_local.programs import PROGRAMS
+
+    names = ("supervisord", *(program.name for program in PROGRAMS))
+    return any(_is_of_root(home.lock(name)) for name in names)
+
+
+def _is_of_root(lock: PidLock) -> bool:
     if not lock.is_locked():
         return False
     with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):

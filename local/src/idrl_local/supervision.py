@@ -180,24 +180,25 @@ def stop(home: Home) -> None:
 
 def _shut_down(home: Home) -> None:
     """Let supervisord stop everything in order and in time, then end supervisord itself."""
+    lock = home.lock(SUPERVISORD)
     try:
         with _rpc(home) as rpc:
             rpc.supervisor.shutdown()
     except NoAnswer:  # it hangs, or is already exiting
-        home.lock(SUPERVISORD).signal_group(signal.SIGTERM)
+        lock.signal_group(signal.SIGTERM)
     timeout_s = sum({program.group: program.stop_wait_s for program in PROGRAMS}.values()) + 5
-    if not home.lock(SUPERVISORD).wait_until_free(timeout_s):
-        home.lock(SUPERVISORD).signal_group(signal.SIGKILL)
+    if not lock.wait_until_free(timeout_s):
+        lock.signal_group(signal.SIGKILL)
 
 
 def _end(home: Home, programs: Sequence[Program]) -> None:
     """Stop programs that a killed supervisord left: at once, as its pipe may block them."""
-    still_running = [program for program in programs if home.lock(program.name).is_locked()]
-    for program in still_running:
-        home.lock(program.name).signal_group(signal.Signals[f"SIG{program.stop_signal}"])
+    locks = {program: home.lock(program.name) for program in programs}
+    still_running = {program: lock for program, lock in locks.items() if lock.is_locked()}
+    for program, lock in still_running.items():
+        lock.signal_group(signal.Signals[f"SIG{program.stop_signal}"])
     deadline = time.monotonic() + _ORPHANS_WAIT_S
-    for program in still_running:
-        lock = home.lock(program.name)
+    for program, lock in still_running.items():
         if lock.wait_until_free(deadline - time.monotonic()):
             continue
         lock.signal_group(signal.SIGKILL)
