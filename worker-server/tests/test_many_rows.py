@@ -9,6 +9,7 @@ from sqlalchemy import TextClause, func, select, text
 
 from idrl_testing.database import Database
 from worker_server.db import db
+from worker_server.jobs import sweep
 from worker_server.models import Webhook, WebhookDelivery
 from worker_server.queue import (
     batches,
@@ -16,9 +17,11 @@ from worker_server.queue import (
     totals,
     unsent_events,
     uploads,
+    usage,
     webhook_rows,
     webhooks,
 )
+from worker_server.settings import Settings
 from worker_testing import rows_of, submit
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -149,3 +152,35 @@ def test_sessions_are_in_utc_and_without_jit(database: Database) -> None:
     finally:
         database.execute("ALTER DATABASE idrl RESET timezone")
     assert shown == ["UTC", "off"]
+
+
+def add_usage(database: Database, days: int) -> None:
+    """Add usage of two accounts on each of the last days."""
+    database.execute(
+        "INSERT INTO usage_days (owner_id, day)"
+        " SELECT owner_id, (now() AT TIME ZONE 'UTC')::date - n"
+        f" FROM generate_series(1, 2) owner_id, generate_series(0, {days - 1}) n"
+    )
+
+
+def test_usage_of_more_than_thirteen_months_ago_is_deleted(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_usage(database, 405)
+    monkeypatch.setattr(usage, "_BATCH_SIZE", 7)
+    of_today = "SELECT count(*), max(day) - min(day) FROM usage_days"
+    # As an account's deletion does while it waits for another transaction.
+    with database.holding("SELECT FROM usage_days WHERE owner_id = 2 FOR UPDATE"):
+        sweep.delete_old_rows(settings)
+        assert database.execute(of_today) == [(806, 404)]
+    sweep.delete_old_rows(settings)
+    sweep.delete_old_rows(settings)
+    assert database.execute(of_today) == [(802, 400)]
+
+
+def test_deleting_old_usage_reads_no_other(database: Database) -> None:
+    """The sweeper does so every ten minutes."""
+    add_usage(database, 3000)
+    database.execute("DELETE FROM usage_days WHERE (now() AT TIME ZONE 'UTC')::date - day > 401")
+    database.execute("ANALYZE usage_days")
+    assert rows_read(usage._DELETE_OLD, {"limit": 100}) < 20

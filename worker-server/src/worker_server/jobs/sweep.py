@@ -24,6 +24,7 @@ from worker_server.queue import (
     removals,
     retention,
     totals,
+    usage,
     wakeups,
     webhook_rows,
     workers,
@@ -178,8 +179,9 @@ def fold_totals(_: Settings) -> None:
 
 
 def delete_old_rows(_: Settings) -> None:
-    """Remove old rows: of dead workers, empty batches, events and deliveries."""
+    """Remove old rows: of dead workers, empty batches, events, days of usage and deliveries."""
     workers.delete_dead()
+    usage.delete_old_days()
     batches.delete_empty()
     events.trim_events()
     webhook_rows.end_deliveries_of_disabled()

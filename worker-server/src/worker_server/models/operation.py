@@ -8,6 +8,7 @@ from sqlalchemy import (
     CheckConstraint,
     Double,
     Identity,
+    Index,
     SmallInteger,
     Text,
     func,
@@ -80,6 +81,8 @@ class UsageDay(Base):
     rendered_s: Mapped[float] = mapped_column(Double, server_default="0")
     timed_s: Mapped[float] = mapped_column(Double, server_default="0")
     busy_s: Mapped[float] = mapped_column(Double, server_default="0")
+
+    __table_args__ = (Index("usage_days_day", "day"),)
 
 
 class MetricIncrement(Base):

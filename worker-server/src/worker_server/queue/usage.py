@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, and_, cast, func, or_, select, text
 
+from worker_server.db import transaction
 from worker_server.models import Part, Task, Upload
 from worker_server.queue.sql_common import ScopedSession
 from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 
 DAY_S = 86_400
+# What no call reads any more is kept for operators who compare a month with that of a year ago.
+KEPT_DAYS = 400
 UPLOAD_IS_UNUSED = and_(
     Upload.task_id.is_(None),
     Upload.deleted_at.is_(None),
@@ -47,6 +50,15 @@ _ADD_RENDERED = text(f"""
         timed_s = usage.timed_s + excluded.timed_s,
         busy_s = usage.busy_s + excluded.busy_s
 """)  # noqa: S608 # made of constants
+# SKIP LOCKED: waiting for a row while holding others could deadlock with an account's deletion.
+_DELETE_OLD = text(f"""
+    DELETE FROM usage_days WHERE (owner_id, day) IN (
+        SELECT owner_id, day FROM usage_days WHERE day < {_TODAY} - {KEPT_DAYS}
+        ORDER BY day LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+""")  # noqa: S608 # made of constants
+# In one statement; PostgreSQL ends it after 10 s.
+_BATCH_SIZE = 10_000
 
 
 @dataclass(frozen=True)
@@ -121,3 +133,9 @@ def add_planned(session: ScopedSession, owner_id: int, seconds: float, quota: in
 def add_rendered(session: ScopedSession, task_id: uuid.UUID, number: int) -> None:
     """Count the seconds of a part that is done."""
     session.execute(_ADD_RENDERED, {"task_id": task_id, "number": number})
+
+
+def delete_old_days() -> None:
+    """Remove days before the last KEPT_DAYS, oldest first; what is left waits for the next call."""
+    with transaction() as session:
+        session.execute(_DELETE_OLD, {"limit": _BATCH_SIZE})
