@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import TextClause, func, select, text
 
 from idrl_testing.database import Database
+from worker_server.api import system_status
 from worker_server.db import db
 from worker_server.jobs import sweep
 from worker_server.models import Webhook, WebhookDelivery
@@ -184,3 +185,15 @@ def test_deleting_old_usage_reads_no_other(database: Database) -> None:
     database.execute("DELETE FROM usage_days WHERE (now() AT TIME ZONE 'UTC')::date - day > 401")
     database.execute("ANALYZE usage_days")
     assert rows_read(usage._DELETE_OLD, {"limit": 100}) < 20
+
+
+def test_status_reads_neither_ended_tasks_nor_old_usage(database: Database) -> None:
+    database.execute(
+        "INSERT INTO tasks (id, owner_id, url, status, finished_at)"
+        " SELECT gen_random_uuid(), 1, '', 'done', now() FROM generate_series(1, 3000)"
+    )
+    add_usage(database, 3000)
+    submit()
+    database.execute("ANALYZE tasks, usage_days")
+    assert rows_read(system_status._ACCOUNTS, {"limit": 50}) < 300
+    assert rows_read(system_status._SPEED, {}) < 20

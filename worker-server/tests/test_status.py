@@ -6,6 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from idrl_testing.database import Database
+from worker_server.api import system_status
 from worker_server.errors import WorkFailed
 from worker_server.queue import claims, leases, workers
 from worker_server.queue.retry_policy import RetryLimits
@@ -75,6 +76,38 @@ def test_status_counts_what_there_is(
     assert status["accounts"][0]["clips_bytes"] == 700
     assert status["accounts"][0]["rendered_s_this_month"] == 20
     assert sum(each["live_tasks"] for each in status["accounts"]) == 3
+
+
+def test_accounts_are_not_summed_up_at_each_call_where_that_takes_long(
+    client: FlaskClient, operator: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page of an operator asks every five seconds."""
+
+    def live_tasks() -> list[int]:
+        status = client.get("/status", headers=operator).get_json()
+        return [each["live_tasks"] for each in status["accounts"]]
+
+    submit()
+    assert live_tasks() == [1]
+    submit()
+    assert live_tasks() == [2]
+    monkeypatch.setattr(system_status, "_SLOW_S", 0)
+    submit()
+    assert live_tasks() == [3]
+    submit()
+    assert live_tasks() == [3]
+    assert client.get("/status", headers=operator).get_json()["work"][0]["waiting"] == 4
+
+
+def test_accounts_are_summed_up_again_after_a_while(
+    client: FlaskClient, operator: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system_status, "_SLOW_S", 0)
+    monkeypatch.setattr(system_status, "_REUSED_S", 0)
+    for count in (1, 2):
+        submit()
+        status = client.get("/status", headers=operator).get_json()
+        assert [each["live_tasks"] for each in status["accounts"]] == [count]
 
 
 def test_full_share_is_named(

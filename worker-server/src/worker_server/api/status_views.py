@@ -22,10 +22,11 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     """Return the routes, all for operators only."""
     routes = Blueprint("operators", __name__, url_prefix="/status")
     routes.before_request(_require_operator)
+    use = system_status.AccountUse()
 
     @routes.get("")
     def show_status() -> Response:
-        return _private_json(system_status.document(share))
+        return _private_json(system_status.document(share, use))
 
     @routes.post("/pause")
     def pause() -> Response:
