@@ -1,14 +1,16 @@
 // @ts-check
 // Dialogs and buttons that ask for confirmation before an action that cannot be undone.
 import { useSignal } from "@preact/signals";
+import { useId } from "preact/hooks";
 import { Dialog, html } from "./ui.js";
 import { t } from "./words.js";
 
 /** A modal dialog that confirms an action. @param {{title: string, means: string, action: string, keep: string,
  * onSure: () => void, onClose: () => void}} props */
 export function ConfirmDialog({ title, means, action, keep, onSure, onClose }) {
-  return html`<${Dialog} title=${title} onClose=${onClose}>
-    <p>${means}</p>
+  const id = useId();
+  return html`<${Dialog} title=${title} describedBy=${id} onClose=${onClose}>
+    <p id=${id}>${means}</p>
     <div class="actions">
       <button class="danger primary" onClick=${onSure}>${action}</button>
       <button class="quiet" onClick=${onClose}>${keep}</button>

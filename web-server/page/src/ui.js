@@ -33,15 +33,13 @@ export function LiveRegion({ dialog = "" }) {
   return html`<div class="hidden" role="status" aria-live="polite"><span key=${atMs}>${of === dialog && sentence}</span></div>`;
 }
 
-/** An error as a sentence; `words` maps error codes to keys of sentences that replace the code's usual one.
- * Only the sentence is announced: each try of a poll gives another request id.
- * @param {{error: import("./api.js").ApiError | null, words?: Record<string, string>}} props */
-export function Failure({ error, words = {} }) {
+/** An error as a sentence, which alone is announced: each try of a poll gives another request id.
+ * @param {{error: import("./api.js").ApiError | null}} props */
+export function Failure({ error }) {
   if (!error) return null;
   const id = error.requestId && html`<br /><small>${t("error.id")} <code>${error.requestId}</code></small>`;
   const wait = error.status === 429 && error.retryAfterS > 0 && html` <${Countdown} key=${error} untilMs=${uptimeMs() + error.retryAfterS * 1000} />`;
-  const sentence = error.code in words ? t(words[error.code]) : adviceOf(error.code, error.message);
-  return html`<p class="failure"><span role="alert">${sentence}</span>${wait}${id}</p>`;
+  return html`<p class="failure"><span role="alert">${adviceOf(error.code, error.message)}</span>${wait}${id}</p>`;
 }
 
 /** A countdown in seconds, hidden from screen readers, which would read out each second.
@@ -129,7 +127,7 @@ export function Bar({ value, label }) {
 }
 
 /** A modal dialog. Escape closes it if there is an `onClose`. @param {any} props */
-export function Dialog({ title, onClose, children, wide = false, onKeyDown }) {
+export function Dialog({ title, describedBy = null, onClose, children, wide = false, onKeyDown }) {
   const element = useRef(/** @type {any} */ (null));
   const id = useId(); // not a constant: the log-in dialog may open over another dialog
   // Opened before the first paint, so that it gets keys that are pressed as soon as it is visible.
@@ -152,7 +150,7 @@ export function Dialog({ title, onClose, children, wide = false, onKeyDown }) {
     if (onClose) onClose();
     else element.current.showModal();
   };
-  return html`<dialog ref=${element} class=${wide ? "wide" : ""} aria-labelledby=${id} onCancel=${onCancel} onClose=${onClosed} onKeyDown=${onKeyDown}>
+  return html`<dialog ref=${element} class=${wide ? "wide" : ""} aria-labelledby=${id} aria-describedby=${describedBy} onCancel=${onCancel} onClose=${onClosed} onKeyDown=${onKeyDown}>
     <header>
       <h2 id=${id}>${title}</h2>
       ${onClose && html`<button class="quiet" onClick=${onClose} aria-label=${t("action.close")}>✕</button>`}

@@ -3,8 +3,9 @@
 import itertools
 import json
 
-from conftest import Visitor
+from conftest import PASSWORD, Visitor
 from playwright.sync_api import FilePayload, Page, Route, expect
+from running_system import RunningSystem
 
 ALERTS = """() => {
   window.alerts = [];
@@ -87,3 +88,41 @@ def test_failed_upload_is_announced(visitor: Visitor) -> None:
     empty = FilePayload(name="empty.mp4", mimeType="video/mp4", buffer=b"")
     page.set_input_files("input[type=file]", empty)
     expect(page.get_by_role("alert")).to_contain_text("empty")
+
+
+def test_refused_password_is_told_at_its_field(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.show("account")
+    old, new = page.get_by_label("Current password"), page.get_by_label("New password")
+    old.fill(PASSWORD)
+    new.fill("short")
+    change = page.get_by_role("button", name="Change the password")
+    change.click()
+    expect(new).to_have_attribute("aria-invalid", "true")
+    expect(new).to_have_accessible_description("Too short.")
+    expect(new).to_be_focused()
+    old.fill("wrong")
+    new.fill(f"{PASSWORD}-2")
+    change.click()
+    expect(old).to_have_attribute("aria-invalid", "true")
+    expect(new).not_to_have_attribute("aria-invalid", "true")
+    expect(old).to_be_focused()
+
+
+def test_webhook_without_events_is_refused_at_the_events(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.show("account")
+    page.fill("#hook-url", f"{visitor.base_url}/hook")
+    for name in ("task.done", "task.failed", "task.canceled"):
+        page.get_by_label(name).uncheck()
+    page.locator("form:has(#hook-url) button").click()
+    page.locator("form:has(#hook-url) .failure").wait_for()
+    expect(page.locator("#hook-url")).not_to_have_attribute("aria-invalid", "true")
+
+
+def test_confirmation_is_described(visitor: Visitor, system: RunningSystem) -> None:
+    page = visitor.page
+    system.add_tasks(visitor.email, 1)
+    visitor.show(f"task/{system.task_id(visitor.email, 'Race 0')}")
+    page.locator(".actions .danger").click()
+    expect(page.get_by_role("dialog")).to_have_accessible_description("Its clips are removed.")

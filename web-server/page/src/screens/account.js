@@ -1,5 +1,6 @@
 // @ts-check
 import { useSignal } from "@preact/signals";
+import { useLayoutEffect } from "preact/hooks";
 import { call } from "../api.js";
 import { ConfirmButton } from "../confirm.js";
 import { Copy } from "../copy.js";
@@ -10,9 +11,6 @@ import { announce, Dialog, Failure, Field, html, useAttempt } from "../ui.js";
 import { ago, date, lasting, sentenceOf, sizeOf, t } from "../words.js";
 import { Password } from "./signin.js";
 import { Webhooks } from "./webhooks.js";
-
-/** The usual sentence for bad_credentials names the email, which these forms do not ask for. */
-const WRONG_PASSWORD = { bad_credentials: "account.wrong_password" };
 
 export function Account() {
   const account = user.value;
@@ -103,8 +101,23 @@ function Keys() {
   </section>`;
 }
 
+/** Return the sentence for each password that was refused, and focus its field.
+ * @param {import("../api.js").ApiError | null} error @param {Record<string, string>} ids of the fields, by name */
+function useRefused(error, ids) {
+  /** @type {Record<string, string>} */
+  const wrong = {};
+  for (const each of error?.errors || []) wrong[each.field] ||= sentenceOf(each.code, each.message);
+  if (error?.code === "bad_credentials") wrong[Object.keys(ids)[0]] = t("account.wrong_password");
+  useLayoutEffect(() => {
+    const name = Object.keys(ids).find((each) => wrong[each]);
+    if (name) document.getElementById(ids[name])?.focus();
+  }, [error]);
+  return { wrong, rest: Object.keys(ids).some((name) => wrong[name]) ? null : error };
+}
+
 function ChangePassword() {
   const { error, attempt } = useAttempt();
+  const { wrong, rest } = useRefused(error.value, { old_password: "old_password", password: "new_password" });
   const done = useSignal(false);
   const onSubmit = (/** @type {any} */ event) => {
     event.preventDefault();
@@ -117,12 +130,11 @@ function ChangePassword() {
       done.value = true;
     });
   };
-  const wrong = error.value?.errors[0];
   return html`<form onSubmit=${onSubmit}>
     <${Username} />
-    <${Password} id="old_password" name="old_password" autocomplete="current-password" label=${t("account.old_password")} />
-    <${Password} id="new_password" name="password" autocomplete="new-password" label=${t("account.new_password")} />
-    ${wrong ? html`<p class="failure" role="alert">${sentenceOf(wrong.code, wrong.message)}</p>` : html`<${Failure} error=${error.value} words=${WRONG_PASSWORD} />`}
+    <${Password} id="old_password" name="old_password" autocomplete="current-password" label=${t("account.old_password")} error=${wrong.old_password} />
+    <${Password} id="new_password" name="password" autocomplete="new-password" label=${t("account.new_password")} error=${wrong.password} />
+    <${Failure} error=${rest} />
     ${done.value && html`<p role="status">${t("account.password_changed")}</p>`}
     <button>${t("account.change_password")}</button>
   </form>`;
@@ -131,6 +143,7 @@ function ChangePassword() {
 function DeleteAccount() {
   const isConfirming = useSignal(false);
   const { error, attempt } = useAttempt();
+  const { wrong, rest } = useRefused(error.value, { password: "delete-password" });
   const onSubmit = (/** @type {any} */ event) => {
     event.preventDefault();
     const password = new FormData(event.target).get("password");
@@ -144,8 +157,8 @@ function DeleteAccount() {
       <p>${t("account.delete_means")}</p>
       <form onSubmit=${onSubmit}>
         <${Username} />
-        <${Password} id="delete-password" name="password" autocomplete="current-password" />
-        <${Failure} error=${error.value} words=${WRONG_PASSWORD} />
+        <${Password} id="delete-password" name="password" autocomplete="current-password" error=${wrong.password} />
+        <${Failure} error=${rest} />
         <button class="danger primary">${t("account.delete")}</button>
       </form>
     <//>`}`;

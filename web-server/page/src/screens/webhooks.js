@@ -51,17 +51,20 @@ function NewWebhook({ onMade }) {
       onMade(data);
     });
   };
-  const wrong = error.value?.errors[0];
+  const [reason] = error.value?.errors || [];
+  const wrong = reason && sentenceOf(reason.code, reason.message);
+  const isOfEvents = reason?.field.startsWith("events");
   return html`<form onSubmit=${onSubmit}>
-    <${Field} id="hook-url" label=${t("hooks.url")} error=${wrong && sentenceOf(wrong.code, wrong.message)}>
+    <${Field} id="hook-url" label=${t("hooks.url")} error=${!isOfEvents && wrong}>
       <input id="hook-url" name="url" type="url" required maxlength="2048" placeholder="https://" />
     <//>
-    <fieldset class="checks">
+    <fieldset class="checks" aria-describedby=${isOfEvents ? "hook-events-error" : null}>
       <legend>${t("hooks.events")}</legend>
       ${EVENTS.map((name, index) => html`<label key=${name} class="check">
         <input type="checkbox" name="events" value=${name} defaultChecked=${index < USUAL} /> <code>${name}</code>
       </label>`)}
     </fieldset>
+    ${isOfEvents && html`<p class="failure" id="hook-events-error" role="alert">${wrong}</p>`}
     ${!wrong && html`<${Failure} error=${error.value} />`}
     <button>${t("hooks.make")}</button>
   </form>`;
