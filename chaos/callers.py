@@ -53,16 +53,16 @@ class Caller:
         try:
             answer = requests.request(method, url, headers=headers, timeout=_TIMEOUT_S, **options)
         except requests.RequestException:
-            self.history.note_call(method, label, began, None, {})
+            self.history.record_call(method, label, began, None, {})
             return None
-        self.history.note_call(method, label, began, answer.status_code, answer.headers)
+        self.history.record_call(method, label, began, answer.status_code, answer.headers)
         return answer
 
     def submit(self, source: Source, *, by_upload: bool = False) -> Submission:
         """Submit a source under a new key, by its URL or its bytes."""
         upload = Upload(source.body) if by_upload else None
         submission = Submission(self.number, source, uuid.uuid4().hex, upload)
-        self.history.note_submission(submission)
+        self.history.record_submission(submission)
         self.live.append(submission)
         self.repeat(submission)
         return submission
@@ -87,7 +87,7 @@ class Caller:
         try:
             upload.advance(self.call, self.random, cut_share)
         except BytesLost as loss:
-            self.history.note_loss(str(loss))
+            self.history.record_loss(str(loss))
 
     def task(self, submission: Submission) -> dict[str, Any] | None:
         """Return the task; None where it is gone or there was no answer."""

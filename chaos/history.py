@@ -55,7 +55,7 @@ class History:
         self.unrecovered: list[str] = []
         self.fault: str | None = None
 
-    def note_call(
+    def record_call(
         self, method: str, path: str, began: float, status: int | None, headers: Mapping[str, str]
     ) -> None:
         """Record an answer, or the lack of one."""
@@ -65,16 +65,16 @@ class History:
         with self._lock:
             self.calls.append(call)
 
-    def note_submission(self, submission: Submission) -> None:
+    def record_submission(self, submission: Submission) -> None:
         with self._lock:
             self.submissions.append(submission)
 
-    def note_loss(self, message: str) -> None:
+    def record_loss(self, message: str) -> None:
         """Record something that the system has confirmed and does not have any more."""
         with self._lock:
             self.losses.append(message)
 
-    def note_unrecovered(self, message: str) -> None:
+    def record_unrecovered(self, message: str) -> None:
         """Record that the system did not recover from a fault."""
         with self._lock:
             self.unrecovered.append(message)

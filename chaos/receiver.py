@@ -34,7 +34,7 @@ class Receiver:
         self.verifiers[path] = Webhook(secret)
 
     def handle(self, message: Message) -> Answer:
-        """Note a message and return the answer: every fifth one is refused once."""
+        """Record a message and return the answer: every fifth one is refused once."""
         name = message.headers["webhook-id"]
         with self._lock:
             try:

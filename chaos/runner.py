@@ -124,7 +124,7 @@ def inject_for_a_while(
     outcome = f"whole after {after_s:.1f} s"
     if not is_whole:
         outcome = f"NOT whole: {target.readiness()}"
-        history.note_unrecovered(f"{fault.name}: {outcome}")
+        history.record_unrecovered(f"{fault.name}: {outcome}")
     write_line(f"{fault.name}: held {recovered - began:.1f} s, {outcome}")
     return True
 

@@ -44,7 +44,7 @@ class Upload:
                 return
             self.link = answer.headers["Location"]
         answer = call("HEAD", self.link, "/uploads/<id>", headers=_TUS)
-        if self._note_offset(answer) and self.body_of_task is None:
+        if self._record_offset(answer) and self.body_of_task is None:
             is_cut = random.random() < cut_share
             rest = self.body[self.confirmed_bytes :]
             self._send(call, self.link, _CutOff(rest, random) if is_cut else rest)
@@ -57,9 +57,9 @@ class Upload:
         }
         answer = call("PATCH", link, "/uploads/<id>", data=body, headers=headers)
         if answer is not None and answer.status_code == 204:
-            self._note_offset(answer)
+            self._record_offset(answer)
 
-    def _note_offset(self, answer: requests.Response | None) -> bool:
+    def _record_offset(self, answer: requests.Response | None) -> bool:
         """Store the offset of a response; return False if there was no response, or an error."""
         if answer is None or answer.status_code >= 500:
             return False

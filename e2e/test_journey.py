@@ -34,7 +34,7 @@ class Journey:
         return self.seen[-1]
 
     def record(self, task: Task) -> bool:
-        """Note the answer, try every part, and return whether this is the end."""
+        """Record the answer, try every part, and return whether this is the end."""
         self.seen.append(task)
         for part in task["parts"]:
             self._try(part)

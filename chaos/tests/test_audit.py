@@ -53,13 +53,13 @@ def test_rows_without_files_are_missing(system: Target) -> None:
 
 def test_late_answers_and_losses_of_callers_are_findings(system: Target) -> None:
     history, source = History(), system.sources.get("short.mp4")
-    history.note_call("GET", "/late", time.monotonic() - 16, 200, {})
-    history.note_call("GET", "/bare", time.monotonic(), 503, {})
-    history.note_call("GET", "/fair", time.monotonic(), 503, {"Retry-After": "1"})
-    history.note_loss("10 bytes became 5")
-    history.note_unrecovered("redis_killed: NOT whole")
+    history.record_call("GET", "/late", time.monotonic() - 16, 200, {})
+    history.record_call("GET", "/bare", time.monotonic(), 503, {})
+    history.record_call("GET", "/fair", time.monotonic(), 503, {"Retry-After": "1"})
+    history.record_loss("10 bytes became 5")
+    history.record_unrecovered("redis_killed: NOT whole")
     for reported in (set(), {"a", "b"}, {str(uuid.uuid4())}):
-        history.note_submission(Submission(0, source, "key", task_ids=reported))
+        history.record_submission(Submission(0, source, "key", task_ids=reported))
     columns = [line.partition(":")[0] for line in audited(system, history)]
     assert columns == [
         "answers_over_15_s",

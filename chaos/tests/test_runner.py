@@ -48,7 +48,7 @@ class Broken:
 def outcome(faults: int, tasks: int) -> Outcome:
     history = History()
     for number in range(tasks):
-        history.note_submission(Submission(0, cast("Source", None), str(number)))
+        history.record_submission(Submission(0, cast("Source", None), str(number)))
     return Outcome(Counter({"redis_killed": faults}), Findings(), history)
 
 

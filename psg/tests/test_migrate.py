@@ -119,7 +119,7 @@ def test_the_system_works_while_a_constraint_is_validated(
 ) -> None:
     exclusive: list[list[tuple[object, ...]]] = []
 
-    def note_locks(_: object, __: object, statement: str, *___: object) -> None:
+    def record_locks(_: object, __: object, statement: str, *___: object) -> None:
         if "VALIDATE CONSTRAINT" in statement:
             exclusive.append(
                 scratch.execute(
@@ -127,7 +127,7 @@ def test_the_system_works_while_a_constraint_is_validated(
                 )
             )
 
-    event.listen(engine, "before_cursor_execute", note_locks)
+    event.listen(engine, "before_cursor_execute", record_locks)
     migrate.upgrade(engine, scratch.settings())
     migrate.downgrade(engine, "0016")
     assert exclusive == [[], []]

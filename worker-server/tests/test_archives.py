@@ -249,4 +249,4 @@ def test_clips_of_a_task_that_is_canceled_are_not_lost(
 @pytest.mark.usefixtures("app")
 def test_clip_of_a_task_that_was_just_deleted_is_not_found() -> None:
     clip = clip_queries.Clip(uuid.uuid4(), 0, None, "video", "x/0.1.mp4", "")
-    assert isinstance(services.note_lost_clip(clip), clip_queries.PartNotFound)
+    assert isinstance(services.record_lost_clip(clip), clip_queries.PartNotFound)

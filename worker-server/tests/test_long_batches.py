@@ -29,16 +29,16 @@ def deletions(
     database.execute("CREATE TABLE deletions (xid xid8, task_id uuid)")
     database.execute("GRANT INSERT ON deletions TO worker")
     database.execute(
-        "CREATE FUNCTION note_deletion() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        "CREATE FUNCTION record_deletion() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         " INSERT INTO deletions VALUES (pg_current_xact_id(), OLD.id); RETURN NULL; END $$"
     )
     database.execute(
-        "CREATE TRIGGER note_deletion AFTER DELETE ON tasks"
-        " FOR EACH ROW EXECUTE FUNCTION note_deletion()"
+        "CREATE TRIGGER record_deletion AFTER DELETE ON tasks"
+        " FOR EACH ROW EXECUTE FUNCTION record_deletion()"
     )
     counts = "SELECT count(*) FROM deletions GROUP BY xid ORDER BY xid"
     yield lambda: [int(str(count)) for (count,) in database.execute(counts)]
-    database.execute("DROP FUNCTION note_deletion CASCADE")
+    database.execute("DROP FUNCTION record_deletion CASCADE")
     database.execute("DROP TABLE deletions")
 
 

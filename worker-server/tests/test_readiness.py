@@ -42,7 +42,7 @@ def alive() -> None:
     for kind in ("fetch", "render"):
         workers.beat(f"{kind}:1", [kind])
     for step in ("leases", "wakeups", "files", "totals", "expired", "rows"):
-        workers.note_step(step, "sweeper:1", None)
+        workers.record_step(step, "sweeper:1", None)
 
 
 def test_status_pages(client: FlaskClient, auth: Auth, share: Path) -> None:

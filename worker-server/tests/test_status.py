@@ -58,7 +58,7 @@ def test_status_counts_what_there_is(
     database.execute("UPDATE tasks SET created_at = run_after")
     workers.beat("worker-1:7", ["render"])
     workers.beat("worker-2:8", ["fetch"])
-    workers.note_fault("worker-2:8", "internal_error")
+    workers.record_fault("worker-2:8", "internal_error")
     database.execute("UPDATE workers SET seen_at = seen_at - interval '1 h' WHERE name ~ '1:7'")
     database.execute("UPDATE usage_days SET busy_s = 5")
 

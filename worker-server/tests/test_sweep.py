@@ -101,7 +101,7 @@ def test_machine_that_keeps_losing_tasks_fails_none(at_once: Settings, clock: Sw
 
 
 def _last_round_ended(ago: str) -> None:
-    workers.note_step("leases", "any sweeper", None)
+    workers.record_step("leases", "any sweeper", None)
     db.session.execute(text(f"UPDATE sweeps SET done_at = now() - interval '{ago}'"))
     db.session.commit()
 

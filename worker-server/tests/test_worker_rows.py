@@ -28,7 +28,7 @@ def killed(app: Flask, database: Database) -> None:
     """A worker that was killed an hour after its start, with a fault."""
     with app.app_context():
         workers.beat(NAME, ["render"])
-        workers.note_fault(NAME, "internal_error")
+        workers.record_fault(NAME, "internal_error")
     database.execute("UPDATE workers SET started_at = now() - interval '1 h'")
 
 
@@ -81,7 +81,7 @@ def test_worker_reports_that_its_machine_lacks_the_share(
         assert b"idrl_worker_faults 1.0" in client.get("/metrics").data
         marker.touch()
         wait_until(lambda: workers.liveness().faults == {})
-        workers.note_fault(NAME, "internal_error")
+        workers.record_fault(NAME, "internal_error")
         marker.unlink()
         sleep(0.5)
         assert workers.liveness().faults == {NAME: "internal_error"}

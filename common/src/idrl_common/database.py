@@ -73,14 +73,14 @@ def _refuse_closed(driver: Any, record: ConnectionPoolEntry, _: object) -> None:
         raise DisconnectionError
 
 
-def _note_return(_: object, record: ConnectionPoolEntry) -> None:
+def _record_return(_: object, record: ConnectionPoolEntry) -> None:
     record.info["returned_at"] = time.monotonic()
 
 
 # What SQLAlchemy's pool needs as `pool_events` to replace connections that the server has closed.
 LIVENESS_EVENTS: list[tuple[Callable[..., None], str]] = [
     (_refuse_closed, "checkout"),
-    (_note_return, "checkin"),
+    (_record_return, "checkin"),
 ]
 
 
@@ -120,19 +120,19 @@ class CheckoutLimit:
     def pool_events(self) -> list[tuple[Callable[..., None], str]]:
         """What SQLAlchemy's pool needs as `pool_events`."""
         return [
-            (self._note_checkout, "checkout"),
-            (self._note_return, "checkin"),
-            (self._note_return, "invalidate"),
+            (self._record_checkout, "checkout"),
+            (self._record_return, "checkin"),
+            (self._record_return, "invalidate"),
         ]
 
-    def _note_checkout(self, driver: Any, record: ConnectionPoolEntry, _: object) -> None:  # noqa: ANN401 # psycopg2's
+    def _record_checkout(self, driver: Any, record: ConnectionPoolEntry, _: object) -> None:  # noqa: ANN401 # psycopg2's
         with self._lock:
             self._in_use[record] = (driver, time.monotonic() + self._limit_s)
             if self._watcher_pid != os.getpid():  # threads do not survive a fork
                 threading.Thread(target=self._watch, name="checkout-limit", daemon=True).start()
                 self._watcher_pid = os.getpid()
 
-    def _note_return(self, _: object, record: ConnectionPoolEntry, *__: object) -> None:
+    def _record_return(self, _: object, record: ConnectionPoolEntry, *__: object) -> None:
         with self._lock:
             self._in_use.pop(record, None)
 

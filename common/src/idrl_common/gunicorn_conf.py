@@ -84,8 +84,8 @@ def on_reload(arbiter: "Arbiter") -> None:
 
 
 def post_worker_init(worker: "Worker") -> None:
-    """Note that a worker has imported the app."""
-    RELOAD.note_started(worker.age)
+    """Record that a worker has imported the app."""
+    RELOAD.record_started(worker.age)
 
 
 def child_exit(_: "Arbiter", worker: "Worker") -> None:

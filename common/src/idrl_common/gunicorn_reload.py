@@ -24,8 +24,8 @@ class Reload:
         """Note in the master that workers up to this age are to be replaced."""
         self._shared[:] = _AGE.pack(age) + bytes(_SLOTS)
 
-    def note_started(self, age: int) -> None:
-        """Note that a worker has imported the app."""
+    def record_started(self, age: int) -> None:
+        """Record that a worker has imported the app."""
         slot = age - self._replaced_age - 1
         if 0 <= slot < _SLOTS:
             self._shared[_AGE.size + slot] = 1

@@ -196,7 +196,7 @@ def is_killed(steps: list[str], label: str) -> bool:
 
 
 def step(project: Project, label: str) -> bool:
-    """Note a step; return whether this run is to end at it."""
+    """Record a step; return whether this run is to end at it."""
     project.log.append(f"{label} ({project.workers()} workers)")
     if project.ended_at is None or label in project.ended_at:
         return False

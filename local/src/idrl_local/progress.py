@@ -39,7 +39,7 @@ class Progress:
             self._print_wait(now)
         elif now - self._printed >= _WRITE_EVERY_S:
             self._print_wait(now)
-            self._note_cpu(now)
+            self._record_cpu(now)
         return (
             now - self._progressed < self._timeout_s
             and now - self._started < self._timeout_s * _MAX_STALLS
@@ -50,7 +50,7 @@ class Progress:
         self._printed = now
         self._write_line(f"waiting for {self._waiting_for} ({waited_s} s)")
 
-    def _note_cpu(self, now: float) -> None:
+    def _record_cpu(self, now: float) -> None:
         used_s = sum(_cpu_seconds(self._home.lock(program.name).path) for program in PROGRAMS)
         # Less than before: a process has ended, and others have taken its place.
         if used_s < self._cpu_s or used_s - self._cpu_s > _PROGRESS_CPU_S:

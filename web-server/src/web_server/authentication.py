@@ -154,7 +154,7 @@ class Authenticator:
             row = session.execute(query).one_or_none()
             if row is None:
                 return None
-            session.execute(_note_use(sha256))
+            session.execute(_record_use(sha256))
         token = self._signer.sign(row.user_id, row.role, lifetime_s=_KEY_TOKEN_LIFETIME_S)
         expires_at_s = row.expires_at.timestamp() if row.expires_at else float("inf")
         return KeyState(AccountState(row.user_id, row.role, 0), expires_at_s, token)
@@ -166,8 +166,8 @@ def _reads_account_now() -> bool:
     return request.method not in _SAFE_METHODS and "reads_account_now" in vars(view)
 
 
-def _note_use(sha256: str) -> Update:
-    """Return the statement that notes a key's use, at most once in _USE_S."""
+def _record_use(sha256: str) -> Update:
+    """Return the statement that records a key's use, at most once in _USE_S."""
     before = func.now() - timedelta(seconds=_USE_S)
     is_old = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < before)
     used = update(ApiKey).where(ApiKey.key_sha256 == sha256, is_old)

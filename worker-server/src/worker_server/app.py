@@ -129,7 +129,7 @@ def create_app(
 def _register_calls(app: Flask, settings: Settings, share: ShareMonitor) -> None:
     served = ServedBytes(app)
     clips = ClipSender(settings.remote_folder, served.add)
-    archives = ArchiveSender(settings.remote_folder, served.add, services.note_lost_file)
+    archives = ArchiveSender(settings.remote_folder, served.add, services.record_lost_file)
     app.register_blueprint(views.blueprint(clips, share))
     app.register_blueprint(change_views.blueprint(share))
     app.register_blueprint(batch_views.blueprint(share))

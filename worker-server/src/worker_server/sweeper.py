@@ -111,7 +111,7 @@ def _run_step(name: str, step: Callable[[], None], worker: str) -> None:
     except Exception as error:  # noqa: BLE001 # a step that fails must not keep the others from running
         error_name = type(error).__name__
         _log.exception("sweep step failed", extra={"step": name})
-    workers.note_step(name, worker, error_name)
+    workers.record_step(name, worker, error_name)
 
 
 @contextmanager

@@ -58,14 +58,14 @@ class _ClosingBody:
 
 
 class ArchiveSender:
-    """Answers downloads of ZIPs; `note_lost` is called for a clip whose file is gone."""
+    """Answers downloads of ZIPs; `record_lost` is called for a clip whose file is gone."""
 
     def __init__(
-        self, remote_folder: Path, count_bytes: Callable[[int], None], note_lost: LostClip
+        self, remote_folder: Path, count_bytes: Callable[[int], None], record_lost: LostClip
     ) -> None:
         self._remote_folder = remote_folder
         self._count_bytes = count_bytes
-        self._note_lost = note_lost
+        self._record_lost = record_lost
         self._share = ShareAccess(_MAX_OPENING)
         self._slots = slots_for("ZIPs", _MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT)
 
@@ -132,7 +132,7 @@ class ArchiveSender:
             return True
         if not storage.is_mounted(self._remote_folder):
             raise share_away()
-        self._note_lost(uuid.UUID(task_id), part["number"], part["path"])
+        self._record_lost(uuid.UUID(task_id), part["number"], part["path"])
         return False
 
     def _crc32(self, task_id: str, part: FinishedPart, deadline: float) -> int:

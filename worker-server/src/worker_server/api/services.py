@@ -215,12 +215,12 @@ def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas) -> tuple[TaskF
     return facts, PartTotals.of(parts)
 
 
-def note_lost_clip(clip: Clip) -> Exception:
-    """Note that the clip's file is gone, and return what to answer.
+def record_lost_clip(clip: Clip) -> Exception:
+    """Record that the clip's file is gone, and return what to answer.
 
     The clip is rendered again where the source is there.
     """
-    is_rendered_again = note_lost_file(clip.task_id, clip.number, clip.path)
+    is_rendered_again = record_lost_file(clip.task_id, clip.number, clip.path)
     if is_rendered_again is None:
         return PartNotFound("The task is being removed, and its clips with it.")
     if is_rendered_again:
@@ -229,8 +229,8 @@ def note_lost_clip(clip: Clip) -> Exception:
     return Problem(410, FailureCode.CLIP_LOST, message)
 
 
-def note_lost_file(task_id: uuid.UUID, number: int, path: str) -> bool | None:
-    """Note that a clip's file is gone; True: it is rendered again, None: its task is removed."""
+def record_lost_file(task_id: uuid.UUID, number: int, path: str) -> bool | None:
+    """Record that a clip's file is gone; True: it is rendered again, None: its task is removed."""
     is_rendered_again = requeueing.mark_clip_lost(task_id, number, path)
     if is_rendered_again:
         wakeups.send_later(wakeups.RENDER)

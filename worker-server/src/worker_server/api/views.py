@@ -85,7 +85,7 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
         try:
             return clips.response(name, clip.path, clip.sha256, caller().user_id)
         except ClipGone:
-            raise services.note_lost_clip(clip) from None
+            raise services.record_lost_clip(clip) from None
 
     return routes
 

@@ -71,7 +71,7 @@ def perform(
             _record_failure(error, lease, settings, runtime, extra)
         else:
             _log.info("job ends", extra=extra)
-            _note_fault(runtime, None)
+            _record_fault(runtime, None)
     remove_unneeded_files(settings, lease.task_id)
 
 
@@ -84,7 +84,7 @@ def _record_failure(
     _log.warning("job failed", extra=fields, exc_info=error if is_internal else None)
     leases.fail(lease, failure, retry_limits(settings))
     if is_internal:
-        _note_fault(runtime, failure.code)
+        _record_fault(runtime, failure.code)
 
 
 def retry_limits(settings: Settings) -> RetryLimits:
@@ -92,10 +92,10 @@ def retry_limits(settings: Settings) -> RetryLimits:
     return RetryLimits(settings.max_attempts, settings.source_retry_s)
 
 
-def _note_fault(runtime: Runtime, code: FailureCode | None) -> None:
+def _record_fault(runtime: Runtime, code: FailureCode | None) -> None:
     """Show an internal fault in `/ready` until work succeeds again."""
     try:
-        workers.note_fault(runtime.worker_name, code)
+        workers.record_fault(runtime.worker_name, code)
     except SQLAlchemyError as error:
         _log.warning("fault not recorded: %s", type(error).__name__)
 

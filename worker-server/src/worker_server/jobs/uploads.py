@@ -30,7 +30,7 @@ def link_upload(upload_id: uuid.UUID, target: Path, settings: Settings) -> None:
 def remove_unneeded_uploads(settings: Settings) -> None:
     """Remove the files of uploads that are over."""
     for upload_id in _removed(uploads.due_removals(_BATCH_SIZE), settings):
-        uploads.note_removed(upload_id)
+        uploads.record_removed(upload_id)
 
 
 def remove_stray_uploads(settings: Settings) -> None:

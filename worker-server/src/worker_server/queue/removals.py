@@ -99,7 +99,7 @@ def begin(task_id: uuid.UUID) -> RemovalJob | None:
 
 @persistently
 def finish(job: RemovalJob, freed_bytes: int) -> None:
-    """Note that the files are gone: the removal is done, `canceling` becomes `canceled`.
+    """Record that the files are gone: the removal is done, `canceling` becomes `canceled`.
 
     A request that was made after the job began stays, to be carried out next.
     """
@@ -114,7 +114,7 @@ def finish(job: RemovalJob, freed_bytes: int) -> None:
 
 
 def postpone(job: RemovalJob, freed_bytes: int) -> None:
-    """Note that some files could not be removed: the removal is retried with backoff."""
+    """Record that some files could not be removed: the removal is retried with backoff."""
     pause = func.least(_MAX_PAUSE_S, func.power(2, func.least(Removal.tries, 10)))
     values = {
         "tries": Removal.tries + 1,

@@ -92,7 +92,7 @@ def fetch_again(lease: PartLease, limits: RetryLimits) -> bool:
 
 
 def mark_clip_lost(task_id: uuid.UUID, number: int, path: str) -> bool | None:
-    """Note that the clip's file is gone.
+    """Record that the clip's file is gone.
 
     True: it is rendered again, since the source is there or being fetched; False: it is lost; None:
     it was removed, as the task is deleted or being canceled.

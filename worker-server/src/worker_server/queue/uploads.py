@@ -215,7 +215,7 @@ def list_unused(owner_id: int, limit: int, after: Position | None = None) -> lis
 
 
 def confirm(upload_id: uuid.UUID, from_bytes: int, to_bytes: int) -> UploadState:
-    """Note that the bytes are on the disk, and count them; raise OffsetChanged."""
+    """Record that the bytes are on the disk, and count them; raise OffsetChanged."""
     values = {"offset_bytes": to_bytes, "expires_at": _EXPIRY}
     owned = update(Upload).where(
         Upload.id == upload_id, Upload.offset_bytes == from_bytes, _IS_UNUSED
@@ -301,7 +301,7 @@ def due_removals(limit: int) -> list[uuid.UUID]:
         return list(session.scalars(query.order_by(func.random()).limit(limit)))
 
 
-def note_removed(upload_id: uuid.UUID) -> None:
+def record_removed(upload_id: uuid.UUID) -> None:
     """Record that the file is gone; the row stays for a while, without name and metadata."""
     values = {"removed_at": func.now(), "name": None, "tus_metadata": None}
     with transaction() as session:

@@ -64,7 +64,7 @@ def beat(
     is_first: bool = False,
     is_share_away: bool = False,
 ) -> None:
-    """Note that the worker is alive, and whether its machine can use the share.
+    """Record that the worker is alive, and whether its machine can use the share.
 
     `is_first`: the process has just started. The row may be that of a killed one: in a container
     its successor has the same host name and pid. Later beats leave a fault of another kind.
@@ -95,12 +95,12 @@ def _unless_another_fault(fault: Values) -> Values:
 
 
 def leave(name: str) -> None:
-    """Note that the worker has ended."""
+    """Record that the worker has ended."""
     with transaction() as session:
         session.execute(delete(Worker).where(Worker.name == name))
 
 
-def note_fault(name: str, code: str | None) -> None:
+def record_fault(name: str, code: str | None) -> None:
     """Record an internal fault of the worker, or, with None, that work has succeeded since."""
     where = [Worker.name == name]
     if code is None:
@@ -116,8 +116,8 @@ def delete_dead() -> None:
         session.execute(delete(Worker).where(Worker.seen_at < seconds_from_now(-_FORGET_S)))
 
 
-def note_step(step: str, worker: str, error: str | None) -> None:
-    """Note that a step of the sweeper has ended, well or with an error."""
+def record_step(step: str, worker: str, error: str | None) -> None:
+    """Record that a step of the sweeper has ended, well or with an error."""
     outcome = {"error": error, "failed_at": func.now()} if error else {"done_at": func.now()}
     statement = insert(Sweep).values(step=step, worker=worker, **outcome)
     update_set = {"worker": worker, **outcome} if error else {"error": None, **outcome}

@@ -13,7 +13,7 @@ class Progress:
         self._moved = self._reported = 0
 
     def reach(self, frame: int) -> None:
-        """Note that the child is at this frame; report once for every 25 frames."""
+        """Record that the child is at this frame; report once for every 25 frames."""
         if self._at is not None:
             self._moved += max(0, frame - self._at)
         self._at = frame

@@ -94,7 +94,7 @@ class VideoWriter:
     def expect(
         self, number: int, packet: "av.Packet[VideoStream]", shifts: list[int | None]
     ) -> None:
-        """Note the time of a packet that is about to be decoded."""
+        """Record the time of a packet that is about to be decoded."""
         if self._source.video_codec == "mpeg4" and has_several_pictures(packet):
             self._by_order = True
         stamp = packet.dts if self._source.demuxer == "avi" else packet.pts

@@ -197,15 +197,15 @@ class PacketScanner:
             return
         if index == self._video_index:
             self._check(packet)
-            self._note_end(packet, index, stamp)
+            self._record_end(packet, index, stamp)
             self._take_picture(packet, stamp)
         elif sound := self.scan.sounds.get(index):
             self._check(packet)
             sound.add(packet, stamp)
         else:
-            self._note_end(packet, index, stamp)
+            self._record_end(packet, index, stamp)
 
-    def _note_end(self, packet: "av.Packet[Any]", index: int, stamp: int) -> None:
+    def _record_end(self, packet: "av.Packet[Any]", index: int, stamp: int) -> None:
         self._end_ticks[index] = max(self._end_ticks.get(index, 0), stamp + (packet.duration or 0))
 
     def _check(self, packet: "av.Packet[Any]") -> None:
@@ -284,7 +284,7 @@ class PacketScanner:
         return MAX_REORDER * (packet.duration or 0) if is_slow and is_made_up else 0
 
     def _check_shape(self, packet: "av.Packet[Any]") -> None:
-        """Note a key frame whose headers differ from the last ones, and packed B-frames."""
+        """Record a key frame whose headers differ from the last ones, and packed B-frames."""
         if self._codec == "mpeg4" and has_several_pictures(packet):
             self.scan.note("a packet has several pictures")
         if self._read_headers is None:
@@ -310,7 +310,7 @@ class PacketScanner:
             self.scan.sizes.update(sizes)
 
     def _check_description(self, packet: "av.Packet[Any]") -> None:
-        """Note a packet with new extradata: of a second `avc1` entry, or of a later link of Ogg."""
+        """Record a packet with new extradata: a second `avc1` entry, or a later link of Ogg."""
         extradata = new_extradata(packet) or _link_extradata(packet, self._video)
         if not extradata or extradata == self._extradata:
             return
