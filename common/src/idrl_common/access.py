@@ -24,11 +24,10 @@ def require_identity(
             g.identity = identify()
 
 
-def require_operator() -> Identity:
-    """Return who makes the current request; raise a 403 Problem unless it is an operator."""
+def require_operator() -> None:
+    """Raise a 403 Problem unless an operator makes the current request."""
     if caller().role != "operator":
         raise Problem(403, "operator_only", "Only operators may make this call.")
-    return caller()
 
 
 def caller() -> Identity:

@@ -21,7 +21,7 @@ class KindOfWork(Body):
 def blueprint(share: ShareMonitor) -> Blueprint:
     """Return the routes, all for operators only."""
     routes = Blueprint("operators", __name__, url_prefix="/status")
-    routes.before_request(_require_operator)
+    routes.before_request(require_operator)
     use = system_status.AccountUse()
 
     @routes.get("")
@@ -41,10 +41,6 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         return _private_json(system_status.kind_document(kind))
 
     return routes
-
-
-def _require_operator() -> None:
-    require_operator()
 
 
 def _private_json(document: dict[str, Any]) -> Response:
