@@ -1,8 +1,8 @@
 """The JSON documents that the web app answers with."""
 
-from datetime import UTC, datetime
 from typing import TypedDict
 
+from idrl_common.times import utc_text
 from web_server.models import ApiKey, User
 from web_server.token_signer import LIFETIME_S
 
@@ -58,7 +58,7 @@ def account_document(user: User, sample_url: str | None) -> AccountDocument:
         "username": user.username,
         "email": user.email,
         "role": user.role,
-        "created_at": _time(user.created_at),
+        "created_at": utc_text(user.created_at),
         "sample_url": sample_url,
     }
 
@@ -68,11 +68,7 @@ def key_document(key: ApiKey) -> KeyDocument:
     return {
         "key_id": str(key.id),
         "name": key.name,
-        "created_at": _time(key.created_at),
-        "expires_at": _time(key.expires_at) if key.expires_at else None,
-        "last_used_at": _time(key.last_used_at) if key.last_used_at else None,
+        "created_at": utc_text(key.created_at),
+        "expires_at": utc_text(key.expires_at) if key.expires_at else None,
+        "last_used_at": utc_text(key.last_used_at) if key.last_used_at else None,
     }
-
-
-def _time(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -15,6 +15,7 @@ from urllib3 import Timeout
 
 from idrl_common.access import caller
 from idrl_common.problems import Problem
+from idrl_common.times import utc_text
 from idrl_common.validation import parse_body
 from web_server import gateway, page, share_page
 from web_server.authentication import Authenticator, reads_account_now
@@ -113,7 +114,8 @@ def blueprint(links: Links) -> Blueprint:
         expires_at_s = int(time.time()) + body.expires_in_s
         share = Share(caller().user_id, key, body.part, expires_at_s)
         url = share_url(links.tokens, _base_url(), share)
-        return _no_store(jsonify(url=url, expires_at=_time(expires_at_s))), 201
+        expires_at = utc_text(datetime.fromtimestamp(expires_at_s, UTC))
+        return _no_store(jsonify(url=url, expires_at=expires_at)), 201
 
     @routes.get("/s/<token>")
     def show(token: str) -> Response:
@@ -176,7 +178,7 @@ def _document(token: str, share: Share, task: dict[str, Any]) -> dict[str, Any]:
     is_whole = share.part is None
     return {
         "name": task["name"],
-        "expires_at": _time(share.expires_at_s),
+        "expires_at": utc_text(datetime.fromtimestamp(share.expires_at_s, UTC)),
         "parts": parts,
         "contact_sheet": f"{link}/contact-sheet.jpg" if is_whole else None,
         "clips_zip": f"{link}/clips.zip" if is_whole else None,
@@ -194,8 +196,3 @@ def _task_id(text: str) -> uuid.UUID:
 def _no_store(response: Response) -> Response:
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _time(unix_s: int) -> str:
-    time_of = datetime.fromtimestamp(unix_s, UTC)
-    return time_of.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -12,12 +12,12 @@ from pydantic import Field
 
 from idrl_common.access import caller
 from idrl_common.paging import PageQuery, page_response
+from idrl_common.times import utc_text
 from idrl_common.validation import Body, Query, parse_body, parse_query
 from worker_server.api import brand_forms, services, tags
 from worker_server.api.ids import parse_id
 from worker_server.api.poster_views import MAX_PARALLEL_PICTURES, MAX_PARALLEL_PICTURES_PER_ACCOUNT
 from worker_server.api.slots import slots_for
-from worker_server.api.times import utc_text
 from worker_server.brand_drafts import BrandDraft, Maker, PreviewDrawer, drawing_slot, making_slot
 from worker_server.db import transaction
 from worker_server.edits import BrandChoice

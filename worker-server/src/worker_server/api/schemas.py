@@ -17,10 +17,10 @@ from pydantic_core import PydanticCustomError
 
 from idrl_common.paging import PageQuery
 from idrl_common.settings import MAX_BODY_BYTES
+from idrl_common.times import utc_text
 from idrl_common.validation import Body, CleanStr, Query
 from worker_server.api.labels import ExternalId, Metadata, Name, default_name
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts
-from worker_server.api.times import utc_text
 from worker_server.edits import Edit
 from worker_server.queue.estimates import QueueEstimates
 from worker_server.queue.events import Event

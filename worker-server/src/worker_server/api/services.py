@@ -7,12 +7,12 @@ from contextlib import suppress
 from functools import partial
 
 from idrl_common.problems import Problem
+from idrl_common.times import utc_text
 from worker_server.api import batch_queries, queries
 from worker_server.api.batch_queries import BatchNotFound, BatchRow
 from worker_server.api.clip_queries import Clip, PartNotFound, PartNotReady
 from worker_server.api.labels import default_name
 from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
-from worker_server.api.times import utc_text
 from worker_server.api.webhook_payloads import delete_with_payloads
 from worker_server.db import fetch_json_within, transaction
 from worker_server.errors import FailureCode

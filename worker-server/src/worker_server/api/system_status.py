@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping, text
 
-from worker_server.api.times import utc_text
+from idrl_common.times import utc_text
 from worker_server.db import transaction
 from worker_server.models.base import one_of
 from worker_server.queue import backlog, pauses

@@ -10,12 +10,12 @@ from werkzeug.http import http_date
 from idrl_common.access import caller
 from idrl_common.paging import PageQuery, page_response
 from idrl_common.problems import Problem
+from idrl_common.times import utc_text
 from idrl_common.wsgi import DRAIN_AFTERWARDS
 from worker_server.api import services, tus, upload_receiving
 from worker_server.api.body_deadlines import BodyDeadlines
 from worker_server.api.ids import parse_id
 from worker_server.api.slots import Slots
-from worker_server.api.times import utc_text
 from worker_server.queue import uploads
 from worker_server.queue.uploads import NewUpload, UploadNotFound, UploadState
 from worker_server.settings import current

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
+from idrl_common.times import utc_text
 from worker_server.api.batch_documents import batch_document
 from worker_server.api.batch_queries import BatchNotFound, get_batch
 from worker_server.api.queries import PartTotals, TaskNotFound, get_task
 from worker_server.api.schemas import task_document
-from worker_server.api.times import utc_text
 from worker_server.queue import unsent_events
 from worker_server.queue.unsent_events import EventsUnsent
 from worker_server.queue.webhooks import WebhookEvent

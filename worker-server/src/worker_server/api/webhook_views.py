@@ -9,10 +9,10 @@ from pydantic import AfterValidator, Field
 from idrl_common.access import caller
 from idrl_common.cursors import Position
 from idrl_common.paging import PageQuery, page_by_position, page_response
+from idrl_common.times import utc_text
 from idrl_common.validation import Body, CleanStr, parse_body
 from worker_server import webhook_signatures as signing
 from worker_server.api.ids import parse_id
-from worker_server.api.times import utc_text
 from worker_server.fetching import check_url
 from worker_server.models import Webhook, WebhookDelivery
 from worker_server.queue import callbacks, webhook_rows
