@@ -1,4 +1,4 @@
-# Worker machines beside the first one: the same without Redis and beat.
+# Worker machines beside the first one: the same without Redis and the sweeper.
 
 resource "google_compute_instance_template" "extra_worker" {
   #checkov:skip=CKV_GCP_32:block-project-ssh-keys is set in the group's metadata (asserted in tests/)
