@@ -80,9 +80,13 @@ def test_retries_count_as_live_tasks(limited: Flask, auth: Auth, database: Datab
     assert client.post(links[3], headers=auth()).status_code == 202
 
 
-def test_retry_needs_space_for_its_clips(limited: Flask, auth: Auth, database: Database) -> None:
-    client = limited.test_client()
-    with limited.app_context():
+def test_retry_needs_space_for_its_clips(
+    settings: Settings, auth: Auth, database: Database
+) -> None:
+    """Also where nothing else is limited."""
+    app = create_app(settings.model_copy(update={"quota_bytes": 1000}))
+    client = app.test_client()
+    with app.app_context():
         (link,) = _failed(database, 1)
         processing(1)
         finished_part(1000)
@@ -162,6 +166,8 @@ def test_sources_of_planned_tasks_take_space(limited: Flask, auth: Auth) -> None
     client = limited.test_client()
     task_id = _planned(1000)
     assert client.get("/usage", headers=auth()).get_json()["sources_bytes"] == 1000
+    assert client.get("/usage", headers=auth(2)).get_json()["sources_bytes"] == 0
+    assert post(client, auth(2)).status_code == 202
     assert problem(post(client, auth())) == (403, "quota_bytes")
     upload = {"Tus-Resumable": "1.0.0", "Upload-Length": "1"}
     refused = client.post("/uploads", headers={**auth(), **upload})
@@ -174,12 +180,13 @@ def test_sources_of_planned_tasks_take_space(limited: Flask, auth: Auth) -> None
 @pytest.mark.usefixtures("app")
 def test_source_that_is_kept_without_space_for_it_fails_its_task() -> None:
     """The tasks were accepted together, when nothing was kept yet."""
-    quotas = Quotas(size_bytes=1000)
-    _planned(600, quotas)
-    with pytest.raises(WorkFailed) as refused:
+    quotas = Quotas(size_bytes=1200)
+    for _ in range(2):
         _planned(600, quotas)
+    with pytest.raises(WorkFailed) as refused:
+        _planned(1, quotas)
     assert refused.value.code == "quota_bytes"
-    assert _kept_sources() == 600
+    assert _kept_sources() == 1200
 
 
 @pytest.mark.usefixtures("app")
@@ -300,6 +307,8 @@ def test_source_longer_than_the_rest_of_the_day_fails_the_task_alone() -> None:
     assert refused.value.code == "quota_source_seconds"
     assert task_of(ids[1]).status == "downloading"  # nothing of it was written
     assert leases.begin_processing(third, SOURCE, "source", plan(1), quotas)
+    submit(owner_id=2)
+    assert leases.begin_processing(claim_task(), SOURCE, "source", plan(3), quotas)
 
 
 @pytest.mark.usefixtures("app")
