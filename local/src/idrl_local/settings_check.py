@@ -1,5 +1,6 @@
 """Checks the caller's settings before anything starts, and notices when they have changed."""
 
+import difflib
 import json
 import os
 import re
@@ -27,6 +28,11 @@ _OWN = {
     *("AUTH_RATE", "AUTH_BURST", "API_RATE", "API_BURST", "CONN_LIMIT", "CLIP_CACHE_SIZE"),
     *("HOST", "RUN_AS", "TLS_CERT", "TLS_KEY"),
 }
+# Read by `make up` alone.
+_OF_THE_START = {"IDRL_HOME", "PORT", "START_TIMEOUT_S", "IMAGEIO_FFMPEG_EXE"}
+# How alike two names are, from 0 to 1. Variables of other programs differ more, or are shorter.
+_ALIKE = 0.88
+_SHORTEST_MISSPELLED = 6
 # Checked here, as nginx would refuse it only after the stores have started.
 _RATE = re.compile(r"[1-9]\d{0,8}r/[sm]")
 _RATES = ("AUTH_RATE", "API_RATE")
@@ -63,12 +69,33 @@ def check(installation: Installation) -> None:
         raise HomeUnusable("; ".join(dict.fromkeys(wrong)))
 
 
+def misspelled(environment: Mapping[str, str]) -> list[str]:
+    """Return a message for each variable whose name is almost that of a setting.
+
+    They are not refused: another program of the caller's may have a variable of that name.
+    """
+    known = _names() | _OF_THE_START
+    unknown = [
+        name
+        for name in sorted(environment)
+        if name.upper() not in known and len(name) >= _SHORTEST_MISSPELLED and is_passed_on(name)
+    ]
+    return [
+        f"{name} is no setting of idrl and has no effect: is {meant} meant?"
+        for name in unknown
+        for meant in difflib.get_close_matches(name.upper(), known, 1, _ALIKE)
+    ]
+
+
+def _names() -> set[str]:
+    return _OWN.union(*(variables_of(settings) for settings in _APPS.values()))
+
+
 def chosen(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the settings that the caller has chosen, by the names that the programs read."""
-    names = _OWN.union(*(variables_of(settings) for settings in _APPS.values()))
     return {
         name: environment[name]
-        for name in sorted(names)
+        for name in sorted(_names())
         if environment.get(name) and is_passed_on(name)
     }
 

@@ -53,6 +53,8 @@ def up(
         installation = Installation(
             home, ports, secrets, settings_check.with_absolute_paths(environment)
         )
+        for line in settings_check.misspelled(environment):
+            write_line(line)
         was_running = supervision.is_running(home)
         if was_running:
             _refuse_changes(installation)
