@@ -224,23 +224,51 @@ def test_altered_link(
 ) -> None:
     token = link(client, headers, part=1).removeprefix("/s/")
     claims = jwt.decode(token, keys.public, algorithms=["EdDSA"], audience="idrl-share")
-    head, body, signature = token.split(".")
+    claims["part"] = 0  # which the token does not show
     typed = {"typ": "share+jwt"}
-    other = jwt.encode(claims | {"part": 0}, other_keys.private, "EdDSA", headers=typed)
+
+    def signed(claims: dict[str, Any]) -> str:
+        return jwt.encode(claims, keys.private, "EdDSA", headers=typed)
+
+    good, required = signed(claims), claims.keys() - {"part"}
+    assert client.get(f"/s/{good}/parts/0").status_code == 200
+    head, body, _ = good.split(".")
+    other = jwt.encode(claims, other_keys.private, "EdDSA", headers=typed)
     seen = len(tasks.seen)
     for altered in (
-        f"{head}.{other.split('.')[1]}.{signature}",
+        f"{head}.{body}.{token.split('.')[2]}",
         other,
         jwt.encode(claims, "", "none", headers=typed),
         jwt.encode(claims, keys.private, "EdDSA"),  # of another type
-        jwt.encode(claims | {"aud": "idrl"}, keys.private, "EdDSA", headers=typed),
-        token[:-8],
+        signed(claims | {"aud": "idrl"}),
+        signed(claims | {"iss": "other"}),
+        signed(claims | {"filler": "x" * 2000}),  # too long to be decoded
+        *(signed({name: claims[name] for name in claims if name != left}) for left in required),
+        good[:-8],
         f"{head}.{body}",
         "x" * 5000,
         "x",
     ):
         assert_problem(client.get(f"/s/{altered}/parts/0"), 404, "link_not_found")
     assert len(tasks.seen) == seen
+
+
+@pytest.mark.parametrize("is_new_first", [True, False])
+def test_link_outlives_a_key_rotation(
+    client: FlaskClient,
+    make_app: MakeApp,
+    headers: dict[str, str],
+    keys: Keys,
+    other_keys: Keys,
+    *,
+    is_new_first: bool,
+) -> None:
+    public = (other_keys.public, keys.public)
+    rotated = make_app(
+        jwt_private_key=other_keys.private,
+        jwt_public_key="".join(public if is_new_first else reversed(public)),
+    ).test_client()
+    assert rotated.get(link(client, headers)).status_code == 200
 
 
 def test_tokens_of_links_and_log_ins_are_not_interchangeable(
