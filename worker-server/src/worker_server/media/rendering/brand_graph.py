@@ -63,14 +63,14 @@ def padding(edit: PartEdit) -> str:
     return f",tpad=start={edit.frames_before}{stop}:color={background(edit)}"
 
 
-def with_bumpers(edit: PartEdit, main: str, shown: list[Layer]) -> list[str]:
-    """Return the chains from the padded content to `[v]`."""
+def with_bumpers(edit: PartEdit, main: str, shown: list[Layer], output: str = "[v]") -> list[str]:
+    """Return the chains from the padded content to the output."""
     if not shown:
-        return [f"{main}[v]"]
+        return [f"{main}{output}"]
     chains, last = [f"{main}[main{shown[0].number}]"], shown[-1]
     for layer in shown:
         number, chain = layer.number, _scaled(edit, layer)
-        target = "[v]" if layer is last else f"[main{number + 1}]"
+        target = output if layer is last else f"[main{number + 1}]"
         # Outside the bumpers the frames pass through untouched.
         overlay = f"overlay=x=(W-w)/2:y=(H-h)/2:format=yuv420:enable='{layer.enable}'"
         chains.append(f"[{number}:v]{chain},{colour.TAGS}[bumper{number}]")

@@ -35,6 +35,9 @@ from worker_server.media.rendering.ffmpeg_args import (
 
 # One frame for rounding of times, one for the frame before the first.
 _MARGIN_FRAMES = 2
+# x264's mbtree codes a still picture finer the longer it is shown; this one it sees for one frame.
+# A share of the range of QP, 51.
+_STILL_QP_OFFSET = "-1/6"
 # Decoders whose samples may be infinite, no numbers, or far beyond full scale.
 _FLOAT_SOUND = {"pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "wavpack"}
 # Pre-roll of the audio decoder: an AAC packet has 21 ms, one of HE-AAC 46 ms.
@@ -115,25 +118,31 @@ def rgb_command(edit: PartEdit, ffmpeg_path: str) -> list[str]:
 
 
 def encode_edges_command(
-    edit: PartEdit, copied: FrameRange, options: list[str], output: Path, ffmpeg_path: str
+    edit: PartEdit,
+    copied: FrameRange,
+    options: list[str],
+    output: Path,
+    ffmpeg_path: str,
+    *,
+    still: bool = False,
 ) -> list[str]:
     """Return the command that writes the clip without the frames `copied` and without sound.
 
-    The stream has an IDR picture at its start and after the left-out frames, and nowhere else.
+    The stream has an IDR picture at its start and after the left-out frames, and nowhere else. With
+    `still` the edit has one bumper, of one frame after the part: an IDR picture too.
     """
     first_edge, last_edge = _edges(edit, copied)
-    shown = layers(edit, 1, first_edge.part.frame_count + last_edge.part.frame_count)
+    first, last = first_edge.part.frame_count, last_edge.part.frame_count
+    shown = layers(edit, 1, 0 if still else first + last)
     read = [*source_input(edit, *_seek(edit)), *_bumper_inputs(edit, shown)]
-    read += source_input(last_edge, *_seek(last_edge)) if last_edge.part.frame_count else []
-    graph = [
-        "-filter_complex",
-        ";".join(_edges_video(edit, first_edge, last_edge, shown)),
-        "-map",
-        "[v]",
-    ]
+    read += source_input(last_edge, *_seek(last_edge)) if last else []
+    chains = _edges_chains(first_edge, last_edge, shown)
+    video = _joined_still(edit, chains, shown) if still else _edges_video(edit, chains, shown)
+    graph = ["-filter_complex", ";".join(video), "-map", "[v]"]
     threads = ["-filter_complex_threads", str(edit.profile.threads)] if edit.profile.threads else []
-    restart = [*_key_frame_at(edit.frames_before + first_edge.part.frame_count), "-forced-idr", "1"]
-    write = [*restart, *options, *encode_video(edit), *mp4_output(output)]
+    restarts = [edit.frames_before + first, *([first + last] if still else [])]
+    write = [*_key_frame_at(*restarts), "-forced-idr", "1"]
+    write += [*options, *encode_video(edit), *mp4_output(output)]
     return [*quiet_ffmpeg(ffmpeg_path), *PROGRESS, "-copyts", *threads, *read, *graph, *write]
 
 
@@ -153,8 +162,8 @@ def encode_sound_command(edit: PartEdit, output: Path, ffmpeg_path: str) -> list
     return [*quiet_ffmpeg(ffmpeg_path), "-copyts", *read, *graph, *write]
 
 
-def _key_frame_at(frame: int) -> list[str]:
-    return ["-force_key_frames", f"expr:eq(n,{frame})"]
+def _key_frame_at(*frames: int) -> list[str]:
+    return ["-force_key_frames", "expr:" + "+".join(f"eq(n,{frame})" for frame in frames)]
 
 
 def _edges(edit: PartEdit, copied: FrameRange) -> tuple[PartEdit, PartEdit]:
@@ -164,22 +173,37 @@ def _edges(edit: PartEdit, copied: FrameRange) -> tuple[PartEdit, PartEdit]:
     return replace(edit, part=first_edge), replace(edit, part=last_edge)
 
 
-def _edges_video(
-    edit: PartEdit, first_edge: PartEdit, last_edge: PartEdit, shown: list[Layer]
-) -> list[str]:
+def _edges_chains(first_edge: PartEdit, last_edge: PartEdit, shown: list[Layer]) -> list[str]:
+    """Return the chains of the edges that have frames."""
     numbered = ((0, first_edge), (1 + len(shown), last_edge))
-    chains = [(number, end) for number, end in numbered if end.part.frame_count]
+    return [_content(end, number) for number, end in numbered if end.part.frame_count]
+
+
+def _edges_video(edit: PartEdit, chains: list[str], shown: list[Layer]) -> list[str]:
     if not chains:
         return with_bumpers(edit, _background(edit), shown)
     if len(chains) == 1:
-        return with_bumpers(edit, _content(chains[0][1], chains[0][0]) + padding(edit), shown)
-    ends = [f"{_content(end, number)}[end{number}]" for number, end in chains]
-    labels = "".join(f"[end{number}]" for number, _ in chains)
+        return with_bumpers(edit, chains[0] + padding(edit), shown)
+    joined = _concatenated(edit, len(chains)) + padding(edit)
+    return [*_labelled(chains), *with_bumpers(edit, joined, shown)]
+
+
+def _joined_still(edit: PartEdit, chains: list[str], shown: list[Layer]) -> list[str]:
+    """Return the chains of the edges and, after them, the bumper's picture."""
+    bumper = with_bumpers(edit, _background(edit), shown, "[still]")
+    finer = f"[still]addroi=0:0:iw:ih:{_STILL_QP_OFFSET}"
+    joined = f"{_concatenated(edit, len(chains) + 1)}[v]"
+    return [*bumper, *_labelled([*chains, finer]), joined]
+
+
+def _labelled(chains: list[str]) -> list[str]:
+    return [f"{chain}[end{number}]" for number, chain in enumerate(chains)]
+
+
+def _concatenated(edit: PartEdit, count: int) -> str:
+    labels = "".join(f"[end{number}]" for number in range(count))
     # concat outputs time stamps in microseconds; settb and setpts number the frames again.
-    joined = f"{labels}concat=n=2:v=1:a=0,settb={text(1 / edit.frame_rate)},setpts=N" + padding(
-        edit
-    )
-    return [*ends, *with_bumpers(edit, joined, shown)]
+    return f"{labels}concat=n={count}:v=1:a=0,settb={text(1 / edit.frame_rate)},setpts=N"
 
 
 def _background(edit: PartEdit) -> str:

@@ -38,6 +38,12 @@ from worker_server.media.rendering.copyable_span import (
 from worker_server.media.rendering.ffmpeg import encode_edges_command, encode_sound_command
 from worker_server.media.rendering.h264 import ParameterSets, UnsupportedStream, headers, picture
 from worker_server.media.rendering.render_child import parse_argument
+from worker_server.media.rendering.still_bumper import (
+    SkippedPictures,
+    still_bumper,
+    with_one_picture,
+    with_still_bumpers,
+)
 
 # Rewrite colour tags to those of encoded clips; decoding does not depend on them.
 _TAGS = (
@@ -45,10 +51,12 @@ _TAGS = (
     "video_full_range_flag=0"
 )
 _MAX_SPS_ID = 31
+_IP_RATIO = 1.4  # x264's default
 _THREADS = 2  # whatever the profile says: the work is the same, and one clip is done sooner
 
 AnyPacket: TypeAlias = "Packet[Any]"
 Section = tuple[Iterable[CodedPicture], int]
+_COPIED_SECTION = 1  # of three
 _MAX_LINE_BYTES = 1000
 _SHOWN = re.compile(rb"^shown=(\d+) (\d+/\d+)$")
 
@@ -63,16 +71,25 @@ def copy(edit: PartEdit, output: Path, ffmpeg: str) -> None:
     edges, sound = output.with_suffix(".edges.mp4"), output.with_suffix(".sound.mp4")
     try:
         # ffmpeg writes progress to this process's stdout; resource limits are inherited.
-        threaded = replace(edit, profile=replace(edit.profile, threads=_THREADS))
         _run_together(
-            encode_edges_command(threaded, span.part, _options(span), edges, ffmpeg),
-            encode_sound_command(edit, sound, ffmpeg),
+            _edges_command(edit, span, edges, ffmpeg), encode_sound_command(edit, sound, ffmpeg)
         )
         _join(edit, span, edges, sound, output)
     finally:
         edges.unlink(missing_ok=True)
         sound.unlink(missing_ok=True)
     _decode(edit, span, output, ffmpeg)
+
+
+def _edges_command(edit: PartEdit, span: Span, output: Path, ffmpeg: str) -> list[str]:
+    encoded = replace(edit, profile=replace(edit.profile, threads=_THREADS))
+    bumper = still_bumper(edit, span)
+    if bumper:
+        encoded = with_one_picture(encoded, bumper)
+    options = _options(span, starts_finer=bumper is not None)
+    return encode_edges_command(
+        encoded, span.part, options, output, ffmpeg, still=bumper is not None
+    )
 
 
 def _run_together(*commands: list[str]) -> None:
@@ -97,27 +114,29 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def _options(span: Span) -> list[str]:
-    """Return x264's options for one track with the source: unused SPS/PPS ids, the same DPB."""
+def _options(span: Span, *, starts_finer: bool) -> list[str]:
+    """Return x264's options for one track with the source: unused SPS/PPS ids, the same DPB.
+
+    With `starts_finer` the first picture of all is coded as finely as an I picture further on: x264
+    applies its ratio of I and P pictures only behind a P picture.
+    """
     used_ids = {*span.headers["seq_parameter_set_id"], *span.headers["pic_parameter_set_id"]}
     free = set(range(1, _MAX_SPS_ID + 1)) - used_ids
     if not free:
         raise UnsupportedStream("no id is free for further parameter sets")
-    # IDR pictures only where requested, so that two never follow each other.
+    # IDR pictures only where requested: two in a row must both be this encoder's.
     options = {"sps-id": min(free), "keyint": "infinite", "min-keyint": 1_000_000}
     if not span.reorder_depth:
         options["bframes"] = 0
+    if starts_finer:
+        options["zones"] = f"0,0,b={_IP_RATIO}"
     options["dpb-size"] = max(1, *span.headers.get("max_dec_frame_buffering", [1]), 1)
     return ["-x264-params", ":".join(f"{name}={value}" for name, value in options.items())]
 
 
 def _join(edit: PartEdit, span: Span, edges: Path, sound: Path, output: Path) -> None:
     """Mux the encoded pictures, the copied pictures and the sound into one file."""
-    with open_source(edges, "mov") as encoded:
-        stream = encoded.streams.video[0]
-        _check_parameter_set_ids(headers(stream), span)
-        sets = ParameterSets.of(stream.codec_context.extradata)
-        pictures = list(_encoded_pictures(encoded, sets, edit))
+    sets, pictures = _encoded(edit, span, edges)
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
     with (
         open_source(edit.source_path, edit.source.demuxer) as source,
@@ -136,6 +155,21 @@ def _join(edit: PartEdit, span: Span, edges: Path, sound: Path, output: Path) ->
         packets = _video_packets(_in_order(sections), delay, 1 / edit.frame_rate, video)
         for packet in heapq.merge(packets, _audio_packets(encoded_sound, audio), key=_decoded_s):
             target.mux(packet)
+
+
+def _encoded(edit: PartEdit, span: Span, edges: Path) -> tuple[ParameterSets, list[CodedPicture]]:
+    """Return the clip's pictures that are not copied, and their parameter sets."""
+    with open_source(edges, "mov") as container:
+        stream = container.streams.video[0]
+        fields = headers(stream)
+        _check_parameter_set_ids(fields, span)
+        sets = ParameterSets.of(stream.codec_context.extradata)
+        pictures = list(_encoded_pictures(container, sets, edit))
+    if still_bumper(edit, span) is None:
+        return sets, pictures
+    skipped = SkippedPictures.beside(fields, span)
+    sets = replace(sets, pps=(*sets.pps, skipped.pps))
+    return sets, with_still_bumpers(pictures, skipped, edit)
 
 
 def _check_parameter_set_ids(fields: dict[str, list[int]], span: Span) -> None:
@@ -185,13 +219,14 @@ def _in_order(sections: list[Section]) -> Iterator[CodedPicture]:
     """Yield all pictures in decoding order.
 
     Raise UnsupportedStream where one is missing or there twice, or where a section does not begin
-    with an IDR picture.
+    with an IDR picture. Two of those in a row need different idr_pic_id: x264 numbers its own so.
     """
     first, follows_idr = 0, False
-    for pictures, count in sections:
+    for number, (pictures, count) in enumerate(sections):
         frames: set[int] = set()
         for coded in pictures:
-            if (coded.is_idr and follows_idr) or not (coded.is_idr or frames):
+            is_numbered = bool(frames) and number != _COPIED_SECTION
+            if (coded.is_idr and follows_idr and not is_numbered) or not (coded.is_idr or frames):
                 raise UnsupportedStream(
                     "a section has no IDR picture at its start, or two in a row"
                 )
