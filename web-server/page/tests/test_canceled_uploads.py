@@ -140,3 +140,16 @@ def test_unfinished_upload_stays_until_the_system_has_answered(
     _cancel(visitor, "first.mp4")
     expect(page.locator(".drop li")).to_have_count(1)
     expect(page.locator(".drop .failure")).to_have_count(0)
+
+
+def test_double_click_cancels_one_upload(visitor: Visitor) -> None:
+    """After the first click the next row is under the pointer."""
+    page = visitor.page
+    page.route("**/uploads", lambda _: None)
+    names = [f"lap-{number}.mp4" for number in range(3)]
+    films = [FilePayload(name=name, mimeType="video/mp4", buffer=b"film") for name in names]
+    page.set_input_files("input[type=file]", films)
+    page.get_by_role("button", name=f"Cancel the upload of {names[0]}").dblclick()
+    expect(page.locator(".drop li .ellipsis")).to_have_text(names[1:])
+    page.get_by_role("button", name=f"Cancel the upload of {names[1]}").press("Enter")
+    expect(page.locator(".drop li .ellipsis")).to_have_text(names[2:])

@@ -117,7 +117,7 @@ export function Files({ itemOf, isOtherwiseEmpty, onSent, onLinks }) {
     <p class="hint">${t("files.now")}</p>
     <input ref=${chooser} class="hidden" type="file" accept="video/*,.mkv,.ts,.mts" multiple tabindex="-1" aria-hidden="true"
       onChange=${(/** @type {any} */ event) => { add(event.target.files); event.target.value = ""; }} />
-    <ul class="plain">${rows.value.map((row, index) => html`<${FileRow} key=${index} row=${row}
+    <ul class="plain">${rows.value.map((row) => html`<${FileRow} key=${row.file} row=${row}
       onRetry=${() => { change(row.file, { error: "" }); send(row, itemOf); }} />`)}</ul>
     <${Unfinished} />
   </section>`;
@@ -148,8 +148,9 @@ function UnfinishedRow({ upload: { name, link, offset_bytes, length_bytes }, onD
   </li>`;
 }
 
-/** @param {Row} row */
-function cancel(row) {
+/** @param {MouseEvent} click @param {Row} row */
+function cancel({ detail }, row) {
+  if (detail > 1) return; // of a double click: the next row has moved up under the pointer meanwhile
   row.canceling.abort();
   if (row.error) discard(row.file);
   else forget(row.file); // a running upload() discards itself, and the same file again is another upload
@@ -165,7 +166,7 @@ function FileRow({ row, onRetry }) {
       <${Bar} value=${(100 * sentBytes) / (file.size || 1)} label=${t("task.progress", { name: file.name })} />`}</span>
     ${error && html`<button class="quiet" onClick=${onRetry} aria-label=${t("files.retry", { name: file.name })}>${t("action.retry")}</button>`}
     ${taskId ? html`<a href=${`#/task/${taskId}`} aria-label=${t("files.open_one", { name: file.name })}>${t("files.open")}</a>`
-      : html`<button class="quiet" onClick=${() => cancel(row)} aria-label=${t("files.cancel_one", { name: file.name })}>${t("files.cancel")}</button>`}
+      : html`<button class="quiet" onClick=${(/** @type {MouseEvent} */ click) => cancel(click, row)} aria-label=${t("files.cancel_one", { name: file.name })}>${t("files.cancel")}</button>`}
   </li>`;
 }
 

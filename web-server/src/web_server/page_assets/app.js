@@ -289,7 +289,7 @@ var vt,T,ja,oa,pe,Na,Ua,Ba,ta,pt,Ve,za,sa,aa,na,as,mt={},ht=[],ns=/acit|ex(?:s|g
     <p class="hint">${i("files.now")}</p>
     <input ref=${o} class="hidden" type="file" accept="video/*,.mkv,.ts,.mts" multiple tabindex="-1" aria-hidden="true"
       onChange=${p=>{r(p.target.files),p.target.value=""}} />
-    <ul class="plain">${U.value.map((p,u)=>c`<${Qr} key=${u} row=${p}
+    <ul class="plain">${U.value.map(p=>c`<${Qr} key=${p.file} row=${p}
       onRetry=${()=>{Jt(p.file,{error:""}),Mo(p,e)}} />`)}</ul>
     <${Yr} />
   </section>`}function Yr(){let e=L("/uploads",()=>0),t=U.value.map(n=>n.file),a=(e.state.value.value||[]).filter(n=>_o(n.upload_id)&&!vo(n.upload_id,t));return c`<ul class="plain">${a.map(n=>c`<${Jr} key=${n.upload_id} upload=${n}
@@ -298,12 +298,12 @@ var vt,T,ja,oa,pe,Na,Ua,Ba,ta,pt,Ve,za,sa,aa,na,as,mt={},ht=[],ns=/acit|ex(?:s|g
       <span class="facts">${i("files.unfinished",{sent:H(a),all:H(n)})}</span>
       <${$} error=${o.value} /></span>
     <button class="quiet" onClick=${l} aria-label=${i("files.cancel_one",{name:e})}>${i("files.cancel")}</button>
-  </li>`}function Xr(e){e.canceling.abort(),e.error?Vt(e.file):Be(e.file),U.value=U.value.filter(t=>t.file!==e.file)}function Qr({row:e,onRetry:t}){let{file:a,sentBytes:n,taskId:s,error:o}=e;return c`<li>
+  </li>`}function Xr({detail:e},t){e>1||(t.canceling.abort(),t.error?Vt(t.file):Be(t.file),U.value=U.value.filter(a=>a.file!==t.file))}function Qr({row:e,onRetry:t}){let{file:a,sentBytes:n,taskId:s,error:o}=e;return c`<li>
     <span class="row-text"><span class="ellipsis">${a.name}</span>
       ${o?c`<span class="failure" role="alert">${o}</span>`:c`<span class="facts">${Zr(e).join(" \xB7 ")}</span>
       <${he} value=${100*n/(a.size||1)} label=${i("task.progress",{name:a.name})} />`}</span>
     ${o&&c`<button class="quiet" onClick=${t} aria-label=${i("files.retry",{name:a.name})}>${i("action.retry")}</button>`}
-    ${s?c`<a href=${`#/task/${s}`} aria-label=${i("files.open_one",{name:a.name})}>${i("files.open")}</a>`:c`<button class="quiet" onClick=${()=>Xr(e)} aria-label=${i("files.cancel_one",{name:a.name})}>${i("files.cancel")}</button>`}
+    ${s?c`<a href=${`#/task/${s}`} aria-label=${i("files.open_one",{name:a.name})}>${i("files.open")}</a>`:c`<button class="quiet" onClick=${r=>Xr(r,e)} aria-label=${i("files.cancel_one",{name:a.name})}>${i("files.cancel")}</button>`}
   </li>`}function Zr({file:e,sentBytes:t,begun:a,isWaiting:n,taskId:s}){let o=[`${H(t)} / ${H(e.size)}`];if(s)return o;if(n)return[...o,i("files.waits")];let r=a?t-a.bytes:0;if(!a||r<=0||t===e.size)return o;let l=(e.size-t)*(Q()-a.ms)/1e3/r;return[...o,i("task.left",{time:W(l)})]}var qo=500,ei=20,ti=[["16:9",16,9],["9:16",9,16],["1:1",1,1],["4:5",4,5]],Xt={part_seconds:"",aspect:"16:9",fit:"crop",quality:"balanced",cut:"exact",begin:"auto",brand_id:""},Do="new",Qt=ai(),X=S(Qt.links||""),ze=S(Qt.sent||{content:"",key:""}),de=S(Qt.name||""),R=S(Qt.edit||Xt);function Pa(){X.value=de.value="",R.value=Xt}j(()=>{A.value==="out"&&(Pa(),ze.value={content:"",key:""})});j(()=>{let e={links:X.value,name:de.value,sent:ze.value,edit:R.value===Xt?null:R.value};try{sessionStorage.setItem(Do,JSON.stringify(e))}catch{}});function ai(){try{return JSON.parse(sessionStorage.getItem(Do)||"{}")}catch{return{}}}function No(){let e=_(!1),t=_(null),a=_({}),n=_({}),s=_(null),o=x(null),r=xa(X.value),l=[...new Set(r)],p=(f,v)=>{q(i("new.accepted")),ze.value={content:"",key:""};let k=xa(X.value).filter(b=>!l.includes(b));if(k.length){X.value=k.join(`
 `),s.value=f;return}Po(v),Pa();let[E="new"]=te.value;E==="new"&&ae(...f)},u=async()=>{if(!(e.value||!l.length)){e.value=!0,s.value=t.value=null,a.value={},n.value={};try{let f=Oa(R.value),v=de.value?{name:de.value}:{},k={"Idempotency-Key":ii(JSON.stringify([l,v,f]))};if(l.length===1){let{data:E}=await h("POST","/tasks",{url:l[0],...v,...f},{headers:k});p(["task",E.task_id],f)}else{let E=l.map(w=>({url:w,...f})),{data:b}=await h("POST","/batches",{items:E,...v},{headers:k});p(["batch",b.batch_id],f)}}catch(f){if(!(f instanceof y))throw f;t.value=f,a.value=Co(f,l),n.value=Yt(f),Ao(o.current,Object.keys(n.value)[0])}e.value=!1}},m=()=>{X.value=l.filter(f=>!a.value[f]).join(`
 `),t.value=null},g=f=>({...f&&de.value?{name:de.value}:{},...Oa(R.value)}),d=f=>{f.key==="Enter"&&(f.ctrlKey||f.metaKey)&&o.current.requestSubmit()};return c`<div class="narrow">
