@@ -66,6 +66,9 @@ export function number(value, digits) {
   return new Intl.NumberFormat(language.value, { maximumFractionDigits: digits }).format(value);
 }
 
+/** Return the sign before the decimals of a number. */
+export const decimalSign = () => number(0.5, 1).charAt(1);
+
 /** @param {number} bytes */
 export function sizeOf(bytes) {
   const units = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];

@@ -34,6 +34,23 @@ def test_times_have_the_decimal_sign_of_the_language(
     expect(visitor.page.locator(".card .facts").first).to_contain_text(time)
 
 
+@pytest.mark.parametrize(("language", "time"), [("en", "1:05.52"), ("es", "1:05,52")])
+def test_plan_has_the_decimal_sign_of_the_language(
+    visitor: Visitor, system: RunningSystem, language: str, time: str
+) -> None:
+    page = visitor.page
+    task_id = system.add_long_task(visitor.email, 1)
+    system.execute(f"UPDATE tasks SET status = 'planned' WHERE id = '{task_id}'")
+    system.execute(f"UPDATE parts SET start_s = 65.52, end_s = 67 WHERE task_id = '{task_id}'")
+    page.select_option("#language", language)
+    visitor.show(f"task/{task_id}")
+    page.locator(".options-box summary").click()
+    expect(page.locator("#plan")).to_have_value(f"{time} - 1:07")
+    with page.expect_request(lambda request: request.method == "PATCH") as sent:
+        page.locator(".options-box form button").click()
+    assert sent.value.post_data_json == {"edit": {"segments": [{"start_s": 65.52, "end_s": 67}]}}
+
+
 def test_used_part_of_a_limit_is_not_rounded_up_to_it(visitor: Visitor) -> None:
     usage = {
         "live_tasks": 0, "live_tasks_limit": None, "clips_bytes": 0, "uploads_bytes": 0,

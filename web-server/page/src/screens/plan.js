@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { ApiError, call } from "../api.js";
 import { announce, Failure, Field, html } from "../ui.js";
-import { clock, t } from "../words.js";
+import { clock, decimalSign, t } from "../words.js";
 import { byField, segmentsOf } from "./edit_form.js";
 
 /** @param {{task: any, refresh: () => void}} props */
@@ -51,5 +51,5 @@ function linesOf(parts) {
 function exact(seconds) {
   const ms = Math.round(seconds * 1000);
   const rest = String(ms % 1000).padStart(3, "0").replace(/0+$/, "");
-  return clock(Math.floor(ms / 1000)) + (rest && `.${rest}`);
+  return clock(Math.floor(ms / 1000)) + (rest && `${decimalSign()}${rest}`);
 }
