@@ -2,6 +2,7 @@
 
 from conftest import PASSWORD, NewVisitor, Visitor
 from playwright.sync_api import Locator, expect
+from running_system import RunningSystem
 
 WATCH_WORDS = """() => {
   window.heard = [];
@@ -135,3 +136,22 @@ def test_right_to_left_name_is_displayed_right_to_left(visitor: Visitor, video_u
         page.get_by_role("heading", name=name).wait_for()
         first, last = page.evaluate(LEFT_OF, [0, name.index("!")])
         assert (last < first) == is_to_the_left
+
+
+def test_names_that_differ_at_their_end_are_told_apart(
+    visitor: Visitor, system: RunningSystem
+) -> None:
+    page = visitor.page
+    name = "National indoor championship, second day, camera from the north stand, lap " * 2 + "12"
+    system.add_tasks(visitor.email, 1)
+    task_id = system.task_id(visitor.email, "Race 0")
+    system.execute(f"UPDATE tasks SET name = '{name}' WHERE id = '{task_id}'")
+    is_whole = (
+        "each => each.scrollWidth <= each.clientWidth && each.scrollHeight <= each.clientHeight"
+    )
+    visitor.show("tasks")
+    page.locator(".row").wait_for()
+    assert page.locator(".row strong").evaluate(is_whole)
+    visitor.show(f"task/{task_id}")
+    expect(page.locator("h1")).to_have_text(name)
+    assert page.locator("h1").evaluate(is_whole)

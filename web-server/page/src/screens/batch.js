@@ -31,7 +31,7 @@ export function Batch({ id }) {
   if (batch.eta_s != null) words.push(t("task.left", { time: lasting(batch.eta_s) }));
   return html`<div>
     <p class="crumb"><a href="#/tasks">${t("nav.tasks")}</a></p>
-    <div class="title-row"><h1 class="ellipsis">${name}</h1>
+    <div class="title-row"><h1 class="long">${name}</h1>
       ${batch.counts.done > 0 && html`<a class="button primary" href=${`${path}/clips.zip`} download>${t("task.zip")}</a>`}
     </div>
     <div class="progress">

@@ -36,7 +36,7 @@ export function Task({ id }) {
   }
   return html`<article>
     <p class="crumb"><a href="#/tasks">${t("nav.tasks")}</a></p>
-    <div class="title-row"><h1 class="ellipsis">${task.name}</h1><${Status} status=${task.status} /></div>
+    <div class="title-row"><h1 class="long">${task.name}</h1><${Status} status=${task.status} /></div>
     <p class="facts">${factsOf(task).join(" · ")}</p>
     ${LIVE.includes(task.status) && html`<${Progress} task=${task} />`}
     ${task.error && html`<${TaskError} task=${task} />`}

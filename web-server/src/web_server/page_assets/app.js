@@ -227,7 +227,7 @@ var vt,T,ja,oa,pe,Na,Ua,Ba,ta,pt,Ke,za,sa,aa,na,ns,mt={},ht=[],os=/acit|ex(?:s|g
     ${e&&!n.value&&c`<img src=${e} alt=${t} loading="lazy" onError=${()=>n.value=!0} />`}
   </span>`}function Gt(e){try{return new URL(e).host}catch{return""}}var qr=5e3,Dr=5,$o=e=>e.name||i("batch.of",{at:Y(e.created_at)});function bo({id:e}){let t=`/batches/${encodeURIComponent(e)}`,a=L(t,l=>l.progress<100?qr:0),{value:n,error:s}=a.state.value,o=n&&$o(n);if(C(()=>{o&&(document.title=`${o} \xB7 idrl`)},[o,I.value]),!n)return s?c`<h1>${i("batch.title")}</h1><${$} error=${s} /><p><a class="button" href="#/tasks">${i("nav.tasks")}</a></p>`:c`<p aria-busy="true">${i("loading")}</p>`;let r=[i("batch.done",{done:n.counts.done,total:n.total})];return n.counts.failed&&r.push(i("batch.failed",{n:n.counts.failed})),n.eta_s!=null&&r.push(i("task.left",{time:W(n.eta_s)})),c`<div>
     <p class="crumb"><a href="#/tasks">${i("nav.tasks")}</a></p>
-    <div class="title-row"><h1 class="ellipsis">${o}</h1>
+    <div class="title-row"><h1 class="long">${o}</h1>
       ${n.counts.done>0&&c`<a class="button primary" href=${`${t}/clips.zip`} download>${i("task.zip")}</a>`}
     </div>
     <div class="progress">
@@ -464,7 +464,7 @@ var vt,T,ja,oa,pe,Na,Ua,Ba,ta,pt,Ke,za,sa,aa,na,ns,mt={},ht=[],os=/acit|ex(?:s|g
   </details>`}function zo(e){return e.map(t=>`${Ho(t.start_s)} - ${Ho(t.end_s)} ${t.name||""}`.trim()).join(`
 `)}function Ho(e){let t=Math.round(e*1e3),a=String(t%1e3).padStart(3,"0").replace(/0+$/,"");return G(Math.floor(t/1e3))+(a&&`${Yn()}${a}`)}var hi=1e3,_i=5e3,vi=["task_not_found"];function Vo({id:e}){let t=`/tasks/${encodeURIComponent(e)}`,a=L(t,gi),{value:n,error:s}=a.state.value;C(()=>{n&&(document.title=`${n.name} \xB7 idrl`)},[n?.name,I.value]);let o=x("");return C(()=>{n&&o.current&&q(`${n.name}: ${i(`status.${n.status}`)}`),o.current=n?.status||""},[n?.status]),n?c`<article>
     <p class="crumb"><a href="#/tasks">${i("nav.tasks")}</a></p>
-    <div class="title-row"><h1 class="ellipsis">${n.name}</h1><${Ht} status=${n.status} /></div>
+    <div class="title-row"><h1 class="long">${n.name}</h1><${Ht} status=${n.status} /></div>
     <p class="facts">${yi(n).join(" \xB7 ")}</p>
     ${oe.includes(n.status)&&c`<${$i} task=${n} />`}
     ${n.error&&c`<${bi} task=${n} />`}
