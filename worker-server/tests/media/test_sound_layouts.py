@@ -149,3 +149,37 @@ def test_two_channels_without_names_are_left_and_right(
     (clip,) = render_all(path)
     expected = [each / 2**0.5 for each in (0.5, 0.25)]
     assert level(clip.path, 1.2, 1.8) == pytest.approx(expected, rel=0.06)
+
+
+TRACKS = {
+    "left and right": (("FL", "FR"), (0.5, 0.25)),
+    "two microphones": (("mono", "mono"), (0.5, 0.5)),
+    "left and right of two languages": (("FL", "FR", "FL", "FR"), (0.5, 0.25)),
+    "left alone": (("FL", "mono"), (0.5, 0.5)),
+    "stereo and a right one": (("stereo", "FR"), (0.5, 0.5)),
+}
+
+
+@pytest.mark.parametrize("kind", TRACKS)
+def test_tracks_that_are_left_and_right_of_one_recording(
+    kind: str, make: Make, render_all: Callable[..., list[Any]]
+) -> None:
+    layouts, expected = TRACKS[kind]
+    amplitudes = (0.5, 0.25, 0.1, 0.05)
+    tones = " ".join(
+        f"-f lavfi -i aevalsrc=exprs={amplitude}*sin(2*PI*700*t):s={RATE}:d=1"
+        for amplitude in amplitudes[: len(layouts)]
+    )
+    named = " ".join(
+        f"-map {number}:a -filter:a:{number - 1} {_named(layout)}"
+        for number, layout in enumerate(layouts, 1)
+    )
+    streams = f"-map 0:v {named} {X264} -c:a pcm_s16le"
+    path = make(f"{PICTURE.format(seconds=1)} {tones} {streams}", "s.mov")
+    (clip,) = render_all(path)
+    levels = level(clip.path, 1.2, 1.8)
+    assert levels == pytest.approx([each / 2**0.5 for each in expected], rel=0.06)
+
+
+def _named(layout: str) -> str:
+    return "pan=stereo|c0=c0|c1=c0" if layout == "stereo" else f"aformat=channel_layouts={layout}"

@@ -15,10 +15,9 @@ from typing import Any
 
 import av
 import av.logging
-from av import AudioFrame, AudioStream, VideoFrame, VideoStream
+from av import VideoFrame, VideoStream
 from av.container import InputContainer, OutputContainer
 from av.frame import Frame
-from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 
 from worker_server.media.model.containers import open_source, packets_of
@@ -26,8 +25,8 @@ from worker_server.media.model.geometry import Box
 from worker_server.media.model.source import Source
 from worker_server.media.probing.cropping import shown_box
 from worker_server.media.probing.display_order import lacks_display_times
-from worker_server.media.probing.intermediate import add_sound, add_video, open_target
-from worker_server.media.probing.normalize_sound import SoundWriter, packet_tag
+from worker_server.media.probing.intermediate import add_video, open_target
+from worker_server.media.probing.normalize_tracks import SoundTracks
 from worker_server.media.probing.normalize_video import VideoWriter
 from worker_server.media.probing.packet_scan import head_of
 from worker_server.media.probing.sound_scan import new_extradata
@@ -64,22 +63,14 @@ class Normalizer:
             picture_count=times.picture_count,
             by_order=by_order,
         )
-        self._sound = self._sound_writer() if source.has_audio else None
-        self._video_packets = self._sound_packets = 0
+        self.sounds: SoundTracks | None = None
+        self._video_packets = 0
         self._bad = 0
         self._video = container.streams[source.video_index]
-        self._sound_stream: Stream | None = None
         video = self._video.codec_context
         self._first_aspect = _aspect_of(video)
         self._read_headers = header_reader(source.video_codec, video.extradata)
         self._headers = headers_of_extradata(source.video_codec, video.extradata)
-
-    def _sound_writer(self) -> SoundWriter | None:
-        sound = self._container.streams[self._source.audio_index]
-        if not isinstance(sound, AudioStream):
-            return None
-        target = self._target
-        return SoundWriter(self._source, target, add_sound(target), sound.codec_context)
 
     def run(self) -> None:
         """Write everything.
@@ -87,9 +78,8 @@ class Normalizer:
         Raise InvalidDataError where too little of the picture can be decoded.
         """
         video = self._container.streams[self._source.video_index]
-        wanted = [video]
-        if self._source.has_audio:
-            wanted.append(self._container.streams[self._source.audio_index])
+        indexes = self.sounds.indexes if self.sounds else ()
+        wanted = [video, *(self._container.streams[index] for index in indexes)]
         for stream in wanted:
             stream.codec_context.copy_opaque = True
         if isinstance(video, VideoStream):
@@ -101,11 +91,11 @@ class Normalizer:
             # The flush packet at a stream's end has no `stream_index`, only a `stream`.
             if packet.stream.index == video.index:
                 self._take_picture(packet)
-            else:
-                self._take_sound(packet)
+            elif self.sounds:
+                self.sounds.decode(packet)
         self._pictures.close()
-        if self._sound:
-            self._sound.close()
+        if self.sounds:
+            self.sounds.close()
         if self._bad > self._video_packets * MAX_BAD_SHARE:
             raise av.error.InvalidDataError(0, f"{self._bad} of {self._video_packets} packets")
 
@@ -174,21 +164,6 @@ class Normalizer:
             self._add_pictures(context.decode(None))
         context.flush_buffers()
 
-    def _take_sound(self, packet: "av.Packet[Any]") -> None:
-        if self._sound and packet.stream is not self._sound_stream:
-            self._sound.resynchronize()
-            self._sound_stream = packet.stream
-        if packet.size:
-            packet.opaque = packet_tag(self._sound_packets)
-            self._sound_packets += 1
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            return  # the writer fills the gap with silence
-        for frame in frames:
-            if self._sound and isinstance(frame, AudioFrame):
-                self._sound.add(frame, self._times.sound)
-
 
 def _aspect_of(context: object) -> Fraction | None:
     return context.sample_aspect_ratio if isinstance(context, VideoCodecContext) else None
@@ -196,13 +171,8 @@ def _aspect_of(context: object) -> Fraction | None:
 
 def normalize(path: Path, source: Source, output: Path) -> None:
     """Write the plain form of a source into a Matroska file."""
-    times = correct_times(
-        path,
-        source.demuxer,
-        source.video_index,
-        source.audio_index if source.has_audio else -1,
-        frozenset(),
-    )
+    sound_index = source.audio_index if source.has_audio else -1
+    times = correct_times(path, source.demuxer, source.video_index, sound_index, frozenset())
     by_order = lacks_display_times(path, source.demuxer, source.video_index)
     with (
         open_source(path, source.demuxer) as container,
@@ -210,7 +180,10 @@ def normalize(path: Path, source: Source, output: Path) -> None:
     ):
         video = next(each for each in container.streams.video if each.index == source.video_index)
         shown = shown_box(container, path, source.demuxer, video)
-        Normalizer(source, times, container, target, shown, by_order=by_order).run()
+        normalizer = Normalizer(source, times, container, target, shown, by_order=by_order)
+        if source.has_audio:
+            normalizer.sounds = SoundTracks(source, times.sound, container, target, path)
+        normalizer.run()
 
 
 def main() -> None:

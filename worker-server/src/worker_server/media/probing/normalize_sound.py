@@ -1,5 +1,6 @@
 """Puts decoded sound where its stamps say, as stereo of 48 kHz without gaps, and encodes it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import av
@@ -27,24 +28,69 @@ def packet_tag(number: int) -> int:
     return -1 - number
 
 
+class SoundFile:
+    """Encodes stereo of 48 kHz, one piece after the other."""
+
+    def __init__(self, target: OutputContainer, stream: AudioStream) -> None:
+        self._target, self._stream = target, stream
+        self._written = 0
+
+    def write(self, samples: Samples) -> None:
+        """Encode samples of both channels, one row each."""
+        frame = AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples.reshape(1, -1)), format="s16", layout="stereo"
+        )
+        frame.sample_rate = AUDIO_RATE
+        frame.pts = self._written
+        frame.time_base = self._stream.codec_context.time_base
+        self._written += len(samples)
+        self._target.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Finish the stream."""
+        self._target.mux(self._stream.encode(None))
+
+
+class PairedTracks:
+    """Joins the sound of two tracks, which are left and right of one recording."""
+
+    def __init__(self, file: SoundFile) -> None:
+        self._file = file
+        self._waiting = [np.zeros((0, 2), np.int16) for _ in range(2)]  # for the other track
+
+    def write(self, track: int, samples: Samples) -> None:
+        """Take the next samples of track 0 (left) or 1 (right)."""
+        self._waiting[track] = np.concatenate([self._waiting[track], samples])
+        self._write_first(min(map(len, self._waiting)))
+
+    def close(self) -> None:
+        """Write what the longer track has left."""
+        length = max(map(len, self._waiting))
+        for track, samples in enumerate(self._waiting):
+            self._waiting[track] = np.pad(samples, ((0, length - len(samples)), (0, 0)))
+        self._write_first(length)
+
+    def _write_first(self, count: int) -> None:
+        if count:
+            left, right = (samples[:count, 0] for samples in self._waiting)
+            self._file.write(np.stack([left, right], axis=1))
+            self._waiting = [samples[count:] for samples in self._waiting]
+
+
 class SoundWriter:
     """Takes sound as it is decoded; level and tones stay the same across format changes."""
 
     def __init__(
-        self,
-        source: Source,
-        target: OutputContainer,
-        stream: AudioStream,
-        decoder: AudioCodecContext,
+        self, source: Source, write: Callable[[Samples], None], decoder: AudioCodecContext
     ) -> None:
-        self._target, self._stream = target, stream
+        self._write_stereo = write
         self._own_order = replace_own_order(decoder)
         self._origin_s = source.origin_s
         self._end = round(source.duration_s * AUDIO_RATE)
         self._resampler: av.AudioResampler | None = None
         self._decoded: tuple[int, str, str] | None = None  # rate, layout and format
         self._selection: Selection | None = None
-        self._written = 0  # samples in the file
+        self._written = 0  # samples
         self._position: int | None = None  # sample index at which the next decoded one belongs
 
     def add(self, frame: AudioFrame, shifts: list[int | None]) -> None:
@@ -72,11 +118,10 @@ class SoundWriter:
         self._position = None
 
     def close(self) -> None:
-        """Finish the stream."""
+        """Write what the resampler holds; at least one sample."""
         self._flush()
         if not self._written:
             self._write(np.zeros((1, 2), np.int16))
-        self._target.mux(self._stream.encode(None))
 
     def _selection_for(self, frame: AudioFrame) -> Selection | None:
         has_no_order = frame.layout.name == f"{frame.layout.nb_channels} channels"
@@ -115,16 +160,9 @@ class SoundWriter:
         self._write(samples[: max(0, self._end - self._written)])
 
     def _write(self, samples: Samples) -> None:
-        if not len(samples):
-            return
-        frame = AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples.reshape(1, -1)), format="s16", layout="stereo"
-        )
-        frame.sample_rate = AUDIO_RATE
-        frame.pts = self._written
-        frame.time_base = self._stream.codec_context.time_base
-        self._written += len(samples)
-        self._target.mux(self._stream.encode(frame))
+        if len(samples):
+            self._written += len(samples)
+            self._write_stereo(samples)
 
 
 def _resampler_of(frame: AudioFrame) -> av.AudioResampler:

@@ -27,7 +27,11 @@ from worker_server.media.probing.key_frames import index_is_right
 from worker_server.media.probing.packet_scan import PacketScanner, Scan
 from worker_server.media.probing.pictures import PictureShape, shapes_of
 from worker_server.media.probing.protection import check_protection, is_encrypted
-from worker_server.media.probing.sound_layouts import replace_own_order, selection_of
+from worker_server.media.probing.sound_layouts import (
+    replace_own_order,
+    right_of,
+    selection_of,
+)
 from worker_server.media.probing.sound_preroll import preroll_s
 from worker_server.media.probing.streams import choose_video, ranked_sounds, streams_without_covers
 from worker_server.media.probing.timelines import correct_times
@@ -64,6 +68,7 @@ class Facts:
     shapes: list[PictureShape]
     is_cropped: bool  # by the container
     needs_channel_map: bool  # of the sound's channels, before they are mixed
+    is_paired: bool  # the sound has its right channel in another track
 
     @property
     def irregular(self) -> str:
@@ -93,7 +98,8 @@ class Facts:
         if self.sound is None:
             return ""
         mixed = "the sound's channels cannot be mixed" if self.needs_channel_map else ""
-        return self.scan.sounds[self.sound.index].irregular or mixed
+        paired = "left and right are tracks of their own" if self.is_paired else ""
+        return self.scan.sounds[self.sound.index].irregular or mixed or paired
 
 
 def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
@@ -132,7 +138,9 @@ def _read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
         ):
             scan.note("the index names no key frames")
         # A stream that is declared but has no packets is ignored.
-        sound = next((each for each in sounds if scan.sounds[each.index].packets), None)
+        heard = [each for each in sounds if scan.sounds[each.index].packets]
+        sound = heard[0] if heard else None
+        needs_channel_map = sound is not None and _needs_channel_map(sound)
         box = shown_box(container, path, demuxer, video)
         shapes = [
             shape.cropped(box)
@@ -150,7 +158,10 @@ def _read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
                 scan.frame,
                 shapes,
                 is_cropped=box is not None,
-                needs_channel_map=sound is not None and _needs_channel_map(sound),
+                needs_channel_map=needs_channel_map,
+                is_paired=sound is not None
+                and not needs_channel_map
+                and right_of(sound, heard) is not None,
             )
         )
 

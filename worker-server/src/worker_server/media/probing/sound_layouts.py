@@ -4,12 +4,15 @@ Such are ambisonics, discrete channels, loudspeakers without any in front, and c
 of their own, as MOV may have them (left, centre, right, …).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import av
-from av import AudioFrame, AudioResampler
+from av import AudioFrame, AudioResampler, AudioStream
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.layout import AudioLayout
+
+from worker_server.media.model.containers import may_decode
 
 # ffmpeg's order of channels (enum AVChannel), by name.
 _NAMES = "FL FR FC LFE BL BR FLC FRC BC SL SR TC TFL TFC TFR TBL TBC TBR"
@@ -60,6 +63,30 @@ def replace_own_order(context: AudioCodecContext) -> Selection | None:
         return _FIRST_TWO
     places = sorted(range(len(names)), key=lambda place: known[place])
     return Selection(tuple(places), "+".join(names[place] for place in places))
+
+
+def right_of(left: AudioStream, sounds: Iterable[AudioStream]) -> AudioStream | None:
+    """Return the track with the right channel of a recording whose left one is `left`.
+
+    Cameras and editing programs write them as tracks of one channel each. None where MOV does not
+    name both so: tracks of one channel are also languages, or microphones.
+    """
+    if not _is_alone(left, "FL"):
+        return None
+    later = (
+        each
+        for each in sounds
+        if each.index > left.index
+        and may_decode(each)
+        and each.metadata.get("language") == left.metadata.get("language")
+    )
+    return next((each for each in later if _is_alone(each, "FR")), None)
+
+
+def _is_alone(sound: AudioStream, channel: str) -> bool:
+    # A layout of an order of its own must not be read; see `replace_own_order`.
+    is_plain = replace_own_order(sound.codec_context) is None
+    return is_plain and [each.name for each in sound.codec_context.layout.channels] == [channel]
 
 
 def _can_mix(layout: AudioLayout) -> bool:
