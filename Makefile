@@ -11,6 +11,7 @@ PYTHON_GIVEN := $(if $(filter command environment,$(firstword $(origin PYTHON)))
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
+BYTECODE := $(VENV)/.compiled
 PROJECTS := $(MEMBERS:%=%/pyproject.toml)
 NO_MEMBERS := --no-emit-package idrl-common --no-emit-package web-server --no-emit-package worker-server \
 	--no-emit-package idrl-psg --no-emit-package idrl-client --no-emit-package idrl-local --no-emit-package idrl-testing
@@ -25,7 +26,7 @@ NEWMAN := .cache/newman/node_modules/.bin/newman
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## install everything into .venv, from the lock
+setup: $(BYTECODE) ## install everything into .venv, from the lock
 
 ifdef PYTHON_GIVEN
 ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2])' 2>&1),$(shell $(BIN)/python -c 'import sys; print(sys.version_info[:2])' 2>&1))
@@ -50,13 +51,23 @@ $(STAMP): locks/all.txt locks/uv.txt $(PROJECTS)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
 	@touch $@
 
-demo: $(STAMP) ## make clips of a sample, of VIDEO=path or of URL=link, with a temporary system (or the one at AT=address)
+# Services that root starts, and children in the sandbox, cannot write bytecode here: each start
+# would compile all that it imports again. Images of Python often tell every process to write none.
+WITH_BYTECODE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python
+$(BYTECODE): $(STAMP) $(wildcard worker-server/src/worker_server/media/*/*.py)
+	@$(WITH_BYTECODE) -m compileall -q common/src web-server/src worker-server/src
+	@$(WITH_BYTECODE) -c "import gunicorn.app.wsgiapp, gunicorn.workers.gthread, celery.apps.worker, celery.bin.celery; \
+		import celery.concurrency.prefork, kombu.transport.redis, psycopg2, web_server.app, worker_server.app; \
+		import worker_server.jobs.tasks, worker_server.media.rendering.moviepy_child"
+	@touch $@
+
+demo: $(BYTECODE) ## make clips of a sample, of VIDEO=path or of URL=link, with a temporary system (or the one at AT=address)
 	@$(LOCAL) demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(URL),--url "$(URL)") $(if $(AT),--at "$(AT)")
 
 test-pythons: $(STAMP) ## make demo on each supported Python that this machine has, beside that of .venv
 	local/demo_on_each_python.sh
 
-up: $(STAMP) ## start the system in the background (PORT=5050, HOST=127.0.0.1, IDRL_HOME=.idrl, START_TIMEOUT_S=180)
+up: $(BYTECODE) ## start the system in the background (PORT=5050, HOST=127.0.0.1, IDRL_HOME=.idrl, START_TIMEOUT_S=180)
 	@$(LOCAL) up
 
 user: $(STAMP) ## manage accounts of the running system (ARGS="add NAME EMAIL --operator", list, invite, disable, set-role, set-quota, reset-password)
@@ -117,7 +128,7 @@ types: $(STAMP) ## mypy strict, over the sources and every test suite
 	$(BIN)/mypy
 	@for suite in $(SUITES); do printf '%s: ' "$$suite"; MYPYPATH="$$suite:$(TEST_HELPERS)" $(BIN)/mypy "$$suite" || exit; done
 
-test: $(STAMP) ## the fast suite, on a real PostgreSQL and a real Redis (ARGS="-k login"; COV=1 for the lines it runs)
+test: $(BYTECODE) ## the fast suite, on a real PostgreSQL and a real Redis (ARGS="-k login"; COV=1 for the lines it runs)
 	$(BIN)/pytest $(if $(COV),--cov --cov-report=term) -m "not slow and not browser" $(ARGS)
 
 test-faults: $(STAMP) ## the slow suite: workers, encoders, Redis and PostgreSQL die at work; many kinds of sources (ARGS="-k redis")

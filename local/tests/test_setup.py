@@ -1,5 +1,6 @@
 """What `make setup` needs of the machine."""
 
+import importlib.util
 import os
 import subprocess
 import tempfile
@@ -62,3 +63,21 @@ def test_a_cache_of_another_user_is_not_used(closed: str) -> None:
             check=True,
         )
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "gunicorn.workers.gthread",
+        "moviepy",
+        "worker_server.jobs.tasks",
+        "worker_server.media.cutting.cutting_child",
+        "worker_server.media.rendering.moviepy_child",
+    ],
+)
+def test_what_services_and_children_import_is_compiled(module: str) -> None:
+    """They may not write bytecode themselves; this process imports none of these modules."""
+    spec = importlib.util.find_spec(module)
+    assert spec
+    assert spec.cached
+    assert Path(spec.cached).exists()
