@@ -78,20 +78,20 @@ def test_sweep_round_ends_without_raising(
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
-def test_worker_beats_again(
+def test_worker_sends_heartbeats_again(
     app: Flask, connections: FailingConnections, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(workers, "BEAT_S", 0.05)
+    monkeypatch.setattr(workers, "HEARTBEAT_EVERY_S", 0.05)
     monkeypatch.setattr(workers, "ALIVE_S", 30)
     connections.fail(error)
-    beat = WorkerHeartbeat(app, "test:7", ["render"])
-    beat.start()
+    heartbeat = WorkerHeartbeat(app, "test:7", ["render"])
+    heartbeat.start()
     wait_until(lambda: connections.refused)
     connections.error = None
     try:
         wait_until(lambda: workers.liveness().workers.get("render"))
     finally:
-        beat.stop()
+        heartbeat.stop()
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)

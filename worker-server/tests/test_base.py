@@ -84,7 +84,7 @@ def test_source_is_blamed_while_the_share_is_good(settings: Settings, runtime: R
 def test_internal_fault_is_reported_until_work_succeeds(
     settings: Settings, runtime: Runtime
 ) -> None:
-    workers.beat(runtime.worker_name, ["fetch"])
+    workers.record_heartbeat(runtime.worker_name, ["fetch"])
     task_id = submit()
     attempt(settings, runtime, ZeroDivisionError())
     assert workers.liveness().faults == {runtime.worker_name: "internal_error"}

@@ -140,7 +140,7 @@ def test_broken_worker_does_not_fail_tasks(
     runtime: Runtime,
     run_instead: RunInstead,
 ) -> None:
-    workers.beat(runtime.worker_name, ["fetch"])
+    workers.record_heartbeat(runtime.worker_name, ["fetch"])
     run_instead(PROBE, BROKEN)
     task_id = submit(f"{site}/{sample(2)}")
     for _ in range(settings.max_attempts + 1):

@@ -219,7 +219,7 @@ def test_unusable_scratch_folder_is_an_internal_fault(
 ) -> None:
     task_id = submit(f"{site}/{sample(2)}")
     assert fetch_next(settings, runtime)
-    workers.beat(runtime.worker_name, ["render"])
+    workers.record_heartbeat(runtime.worker_name, ["render"])
     settings.scratch_folder.write_bytes(b"")  # a file: no folder for root either
     for _ in range(settings.max_attempts + 1):
         expire_leases()

@@ -40,7 +40,7 @@ def test_unreachable_database_is_503(settings: Settings, auth: Auth) -> None:
 def alive() -> None:
     """Workers of each kind and a sweeper have just had a heartbeat."""
     for kind in ("fetch", "render"):
-        workers.beat(f"{kind}:1", [kind])
+        workers.record_heartbeat(f"{kind}:1", [kind])
     for step in ("leases", "wakeups", "files", "totals", "expired", "rows"):
         workers.record_step(step, "sweeper:1", None)
 

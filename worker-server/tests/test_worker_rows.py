@@ -27,7 +27,7 @@ NAME = "0f3a5c7e9b1d:1"
 def killed(app: Flask, database: Database) -> None:
     """A worker that was killed an hour after its start, with a fault."""
     with app.app_context():
-        workers.beat(NAME, ["render"])
+        workers.record_heartbeat(NAME, ["render"])
         workers.record_fault(NAME, "internal_error")
     database.execute("UPDATE workers SET started_at = now() - interval '1 h'")
 
@@ -36,11 +36,11 @@ def killed(app: Flask, database: Database) -> None:
 def test_restart_under_the_same_name_is_a_start(
     app: Flask, client: FlaskClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "BEAT_S", 0.05)
+    monkeypatch.setattr(workers, "HEARTBEAT_EVERY_S", 0.05)
     monkeypatch.setattr(workers, "ALIVE_S", 30)
     before = workers.liveness().started_at["render"]
-    beat = WorkerHeartbeat(app, NAME, ["render"])
-    beat.start()
+    heartbeat = WorkerHeartbeat(app, NAME, ["render"])
+    heartbeat.start()
     try:
         wait_until(lambda: workers.liveness().started_at["render"] > before + 3000)
         assert workers.liveness().faults == {}
@@ -50,13 +50,13 @@ def test_restart_under_the_same_name_is_a_start(
         wait_until(lambda: database.execute("SELECT seen_at FROM workers") > seen_at)
         assert workers.liveness().started_at == started_at
     finally:
-        beat.stop()
+        heartbeat.stop()
 
 
 @pytest.mark.usefixtures("killed", "app")
-def test_later_beats_keep_start_and_fault() -> None:
+def test_later_heartbeats_keep_start_and_fault() -> None:
     before = workers.liveness()
-    workers.beat(NAME, ["render"], 7)
+    workers.record_heartbeat(NAME, ["render"], 7)
     after = workers.liveness()
     assert (after.started_at, after.faults) == (before.started_at, before.faults)
     assert after.scratch_free_bytes == {NAME: 7}
@@ -66,13 +66,13 @@ def test_later_beats_keep_start_and_fault() -> None:
 def test_worker_reports_that_its_machine_lacks_the_share(
     app: Flask, client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "BEAT_S", 0.05)
+    monkeypatch.setattr(workers, "HEARTBEAT_EVERY_S", 0.05)
     monkeypatch.setattr(workers, "ALIVE_S", 30)
     monkeypatch.setattr(share_monitor, "_FRESH_S", 0)
     marker = settings.remote_folder / MARKER
     monitor = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
-    beat = WorkerHeartbeat(app, NAME, ["render"], share=monitor)
-    beat.start()
+    heartbeat = WorkerHeartbeat(app, NAME, ["render"], share=monitor)
+    heartbeat.start()
     try:
         wait_until(lambda: "render" in workers.liveness().workers)
         assert workers.liveness().faults == {}
@@ -86,13 +86,13 @@ def test_worker_reports_that_its_machine_lacks_the_share(
         sleep(0.5)
         assert workers.liveness().faults == {NAME: "internal_error"}
     finally:
-        beat.stop()
+        heartbeat.stop()
 
 
 @pytest.mark.parametrize("is_away", [False, True])
 def test_beat_costs_one_statement(app: Flask, database: Database, *, is_away: bool) -> None:
     monitor = ShareMonitor(Path("/dev/null/share"), 0)
-    beat = WorkerHeartbeat(app, NAME, ["render"], share=monitor if is_away else None)
+    heartbeat = WorkerHeartbeat(app, NAME, ["render"], share=monitor if is_away else None)
     monitor.check()
     statements: list[str] = []
 
@@ -100,33 +100,33 @@ def test_beat_costs_one_statement(app: Flask, database: Database, *, is_away: bo
         statements.append(event[2])
 
     with app.app_context():
-        workers.beat(NAME, ["render"])
+        workers.record_heartbeat(NAME, ["render"])
         listen(db.engine, "before_cursor_execute", note)
-        beat.start()
+        heartbeat.start()
         seen_at = database.execute("SELECT seen_at FROM workers")
         wait_until(lambda: database.execute("SELECT seen_at FROM workers") != seen_at)
-        beat.stop()
+        heartbeat.stop()
         remove(db.engine, "before_cursor_execute", note)
-    # Each beat is an INSERT … ON CONFLICT; the last statement deletes the row.
+    # Each heartbeat is an INSERT … ON CONFLICT; the last statement deletes the row.
     assert {statement.split()[0] for statement in statements} == {"INSERT", "DELETE"}
 
 
 @pytest.mark.usefixtures("killed", "app")
 def test_lack_of_the_share_replaces_only_faults_of_an_earlier_process(database: Database) -> None:
-    workers.beat(NAME, ["render"], is_share_away=True)
+    workers.record_heartbeat(NAME, ["render"], is_share_away=True)
     assert workers.liveness().faults == {NAME: "internal_error"}
-    workers.beat(NAME, ["render"], is_first=True, is_share_away=True)
+    workers.record_heartbeat(NAME, ["render"], is_first=True, is_share_away=True)
     assert workers.liveness().faults == {NAME: "storage_unavailable"}
     since = database.execute("SELECT fault_at FROM workers WHERE fault_at IS NOT NULL")
-    workers.beat(NAME, ["render"], is_share_away=True)
+    workers.record_heartbeat(NAME, ["render"], is_share_away=True)
     assert database.execute("SELECT fault_at FROM workers") == since
-    workers.beat(NAME, ["render"])
+    workers.record_heartbeat(NAME, ["render"])
     assert database.execute("SELECT fault_code, fault_at FROM workers") == [(None, None)]
 
 
 @pytest.mark.usefixtures("app")
 def test_new_worker_without_the_share_reports_it_at_once() -> None:
-    workers.beat(NAME, ["render"], is_first=True, is_share_away=True)
+    workers.record_heartbeat(NAME, ["render"], is_first=True, is_share_away=True)
     assert workers.liveness().faults == {NAME: "storage_unavailable"}
 
 
@@ -134,7 +134,7 @@ def test_new_worker_without_the_share_reports_it_at_once() -> None:
 def test_row_of_a_killed_worker_is_deleted_after_a_day(database: Database) -> None:
     names = ("killed:1", "killed:2", "alive:1")
     for name in names:
-        workers.beat(name, ["render"])
+        workers.record_heartbeat(name, ["render"])
     ages = {"killed:1": "25 h", "killed:2": "23 h"}
     for name, age in ages.items():
         database.execute(

@@ -98,9 +98,9 @@ def start_worker_heartbeat(sender: Any, **_: object) -> None:  # noqa: ANN401 # 
     kinds = sorted(sender.app.amqp.queues.consume_from)
     scratch = settings.scratch_folder if "render" in kinds else None
     share = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
-    beat = WorkerHeartbeat(flask_app, state.worker_name, kinds, scratch, share)
-    beat.start()
-    signals.worker_shutdown.connect(lambda **_: beat.stop(), weak=False)
+    heartbeat = WorkerHeartbeat(flask_app, state.worker_name, kinds, scratch, share)
+    heartbeat.start()
+    signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)
     if "fetch" in kinds:  # only fetch workers connect to other hosts
         senders = WebhookSenders(flask_app, settings)
         senders.start()

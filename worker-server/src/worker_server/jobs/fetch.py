@@ -133,7 +133,7 @@ class _Arrived:
         self._done_bytes = 0
 
     def report(self, done_bytes: int, total_bytes: int | None) -> None:
-        """Note how much of the file is there; less than before after it was started over."""
+        """Record how much of the file is there; less than before after it was started over."""
         is_more = done_bytes > self._done_bytes
         self.size_bytes += done_bytes - self._done_bytes if is_more else done_bytes
         self._done_bytes = done_bytes

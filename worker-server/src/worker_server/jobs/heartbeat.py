@@ -49,7 +49,7 @@ class Heartbeat:
         self.reason: StopReason | None = None
 
     def report(self, fraction: float) -> None:
-        """Set the progress, 0 to 1; the next beat writes it."""
+        """Set the progress, 0 to 1; the next heartbeat writes it."""
         self._progress = int(100 * min(1.0, max(0.0, fraction)))
 
     def should_stop(self) -> bool:

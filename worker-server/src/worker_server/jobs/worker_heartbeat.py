@@ -16,9 +16,9 @@ _log = logging.getLogger(__name__)
 
 
 class WorkerHeartbeat:
-    """Beats between `start` and `stop`; a process that is killed or frozen stops beating.
+    """Sends heartbeats from `start` to `stop`; a process that is killed or frozen sends none.
 
-    Each beat says how much space is left at `scratch`, where the worker has such a folder, and
+    Each heartbeat says how much space is left at `scratch`, where the worker has such a folder, and
     whether this machine can use the share, without which the worker lives and claims nothing.
     """
 
@@ -39,13 +39,13 @@ class WorkerHeartbeat:
         self._thread = threading.Thread(target=self._run, name="worker-heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the thread, which sends the first heartbeat at once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the beats, and say that the worker has left."""
+        """Stop the thread, and delete the row of the worker."""
         self._ended.set()
-        self._thread.join(2 * workers.BEAT_S)
+        self._thread.join(2 * workers.HEARTBEAT_EVERY_S)
         with self._app.app_context():
             try:
                 workers.leave(self._name)
@@ -66,7 +66,7 @@ class WorkerHeartbeat:
         return self._share is not None and isinstance(self._share.last().error, ShareAway)
 
     def _beat(self, *, is_first: bool) -> None:
-        workers.beat(
+        workers.record_heartbeat(
             self._name,
             self._kinds,
             self._scratch_free_bytes(),
@@ -85,5 +85,5 @@ class WorkerHeartbeat:
                     _log.warning("worker heartbeat not recorded: %s", type(error).__name__)
                 except Exception:  # noqa: BLE001 # the thread must not end: the worker is alive
                     _log.exception("worker heartbeat failed with an unexpected exception")
-            if self._ended.wait(workers.BEAT_S):
+            if self._ended.wait(workers.HEARTBEAT_EVERY_S):
                 return

@@ -174,7 +174,7 @@ def store_payload(delivery: Delivery, payload: str) -> str:
 
 @persistently
 def record_attempt(delivery: Delivery, outcome: Outcome) -> None:
-    """Note how the attempt has ended, unless another one has begun since.
+    """Record how the attempt has ended, unless another one has begun since.
 
     The webhook's row is locked first and its deliveries after it, as its deletion locks them.
     """

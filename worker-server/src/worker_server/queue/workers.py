@@ -12,9 +12,9 @@ from worker_server.errors import FailureCode
 from worker_server.models import Sweep, Worker
 from worker_server.queue.sql_common import Values, seconds_from_now
 
-BEAT_S = 5.0
-# A worker counts as dead after three missed beats.
-ALIVE_S = 3 * BEAT_S
+HEARTBEAT_EVERY_S = 5.0
+# A worker counts as dead after three missed heartbeats.
+ALIVE_S = 3 * HEARTBEAT_EVERY_S
 # How often the sweeper folds totals, and does what may wait, such as deleting expired tasks.
 TOTALS_EVERY_S = 10.0
 SLOW_INTERVAL_S = 600.0
@@ -56,7 +56,7 @@ class _LiveWorker:
         return cls(row.name, row.kinds, started_at, row.fault_code, row.scratch_free_bytes)
 
 
-def beat(
+def record_heartbeat(
     name: str,
     kinds: list[str],
     scratch_free_bytes: int | None = None,
