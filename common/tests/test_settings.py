@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import create_engine
 
-from idrl_common.settings import AppSettings, variables_in, variables_of
+from idrl_common.settings import AppSettings, variables_of
+from idrl_testing.env_example import variables_in
 
 
 def settings(**changed: object) -> AppSettings:

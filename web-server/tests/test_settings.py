@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
-from idrl_common.settings import variables_in, variables_of
+from idrl_common.settings import variables_of
+from idrl_testing.env_example import variables_in
 from web_server.settings import Settings
 
 if TYPE_CHECKING:

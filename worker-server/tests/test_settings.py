@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from idrl_common.settings import variables_in, variables_of
+from idrl_common.settings import variables_of
+from idrl_testing.env_example import variables_in
 from worker_server.settings import Settings
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"

@@ -105,10 +105,3 @@ class AppSettings(DatabaseSettings):
 def variables_of(settings: type[BaseSettings]) -> set[str]:
     """Return the names of the environment variables that this class reads."""
     return {name.upper() for name in settings.model_fields}
-
-
-def variables_in(example: Path) -> set[str]:
-    """Return the names that an `.env.example` sets, commented-out ones included."""
-    lines = (line.removeprefix("#").strip() for line in example.read_text().splitlines())
-    names = (line.partition("=")[0] for line in lines if "=" in line)
-    return {name for name in names if name.isupper() and " " not in name}

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from deploy.provision.tests.fake_machine import CHECKOUT, PROVISION, SECRETS, SETTINGS, Machine
-from idrl_common.settings import AppSettings, variables_in, variables_of
+from idrl_common.settings import AppSettings, variables_of
+from idrl_testing.env_example import variables_in
 from web_server.settings import Settings as WebSettings
 from worker_server.settings import Settings as WorkerSettings
 
