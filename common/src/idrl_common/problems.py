@@ -58,9 +58,11 @@ class Problem(Exception):
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-# The answer that an exception of a service becomes: its status and code, with the exception's own
-# text as the detail; or a function that returns the whole problem.
-ProblemMap = Mapping[type[Exception], tuple[int, str] | Callable[[Any], Problem]]
+# The answer that an exception of a service becomes: its status and code, and the seconds of
+# Retry-After if there are any, with the exception's own text as the detail; or a function that
+# returns the whole problem.
+Answer = tuple[int, str] | tuple[int, str, int] | Callable[[Any], Problem]
+ProblemMap = Mapping[type[Exception], Answer]
 
 
 def install(app: Flask, problem_map: ProblemMap) -> None:
@@ -132,11 +134,12 @@ def _database_error(error: DBAPIError) -> Response:
     return respond(Problem(500, _CODES[500], _MESSAGES[500]))
 
 
-def _handler(
-    answer: tuple[int, str] | Callable[[Any], Problem],
-) -> Callable[[Exception], Response]:
+def _handler(answer: Answer) -> Callable[[Exception], Response]:
     def handle(error: Exception) -> Response:
-        problem = Problem(*answer, str(error)) if isinstance(answer, tuple) else answer(error)
-        return respond(problem)
+        if not isinstance(answer, tuple):
+            return respond(answer(error))
+        status, code, *retry_after_s = answer
+        headers = {"Retry-After": str(retry_after_s[0])} if retry_after_s else {}
+        return respond(Problem(status, code, str(error), headers=headers))
 
     return handle

@@ -60,16 +60,8 @@ def _too_many_failures(error: login_throttle.TooManyFailures) -> Problem:
     return Problem(429, "too_many_requests", str(error), headers=headers)
 
 
-def _tasks_still_running(error: account_removal.TasksStillRunning) -> Problem:
-    return Problem(503, "tasks_still_running", str(error), headers={"Retry-After": "5"})
-
-
-def _too_busy(error: passwords.TooBusy) -> Problem:
-    return Problem(503, "too_busy", str(error), headers={"Retry-After": "1"})
-
-
 PROBLEMS: ProblemMap = {
-    passwords.TooBusy: _too_busy,
+    passwords.TooBusy: (503, "too_busy", 1),
     services.BadCredentials: (401, "bad_credentials"),
     services.AccountDisabled: (403, "account_disabled"),
     services.InvitationInvalid: (403, "invitation_invalid"),
@@ -77,7 +69,7 @@ PROBLEMS: ProblemMap = {
     accounts.KeyNotFound: (404, "key_not_found"),
     accounts.TooManyKeys: (409, "too_many_keys"),
     NoResultFound: (401, "token_invalid"),
-    account_removal.TasksStillRunning: _tasks_still_running,
+    account_removal.TasksStillRunning: (503, "tasks_still_running", 5),
     ShareInvalid: (404, "link_not_found"),
     ShareExpired: (410, "link_expired"),
     services.UsernameTaken: (409, "username_taken"),

@@ -60,17 +60,9 @@ def _url_refused(error: UrlRefused) -> Problem:
     return Problem(400, error.code, error.message)
 
 
-def _upload_busy(error: UploadBusy) -> Problem:
-    return Problem(423, "upload_busy", str(error), headers={"Retry-After": "2"})
-
-
 def _brand_file_refused(error: BrandFileRefused) -> Problem:
     wrong: FieldError = {"field": error.field, "code": error.fault, "message": str(error)}
     return Problem(422, error.fault, str(error), errors=[wrong])
-
-
-def _brands_busy(error: BrandsBusy) -> Problem:
-    return Problem(503, "brands_busy", str(error), headers={"Retry-After": "5"})
 
 
 PROBLEMS: ProblemMap = {
@@ -95,9 +87,9 @@ PROBLEMS: ProblemMap = {
     webhook_rows.TooManyTests: (429, "too_many_requests"),
     webhook_rows.WebhookDisabled: (409, "webhook_disabled"),
     BrandFileRefused: _brand_file_refused,
-    BrandsBusy: _brands_busy,
+    BrandsBusy: (503, "brands_busy", 5),
     ShareAway: (503, FailureCode.STORAGE_UNAVAILABLE),
-    UploadBusy: _upload_busy,
+    UploadBusy: (423, "upload_busy", 2),
     IdempotencyKeyReused: (422, "idempotency_key_reused"),
     UrlRefused: _url_refused,
 }
