@@ -1,1 +1,1 @@
-"""What the Celery workers run: fetch, render, sweep, each under a heartbeat."""
+"""What the Celery workers and the sweeper run: fetch, render, sweep."""
