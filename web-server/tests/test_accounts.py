@@ -134,6 +134,35 @@ def test_deleted_account_leaves_nothing(
     assert database.execute("SELECT owner_id FROM usage_days") == [(2,)]
 
 
+def test_tasks_of_a_batch_are_not_deleted_one_by_one(
+    client: FlaskClient, auth: AuthActions, headers: dict[str, str], tasks: TasksStandIn
+) -> None:
+    batch = f"/batches/{uuid.uuid4()}"
+    alone, *of_batch = (f"/tasks/{uuid.uuid4()}" for _ in range(501))
+    left = [batch, alone, *of_batch]
+    aborted: list[bool] = []
+
+    def answer(exchange: Exchange) -> None:
+        kind = exchange.path.partition("?")[0]
+        listed = [
+            {"task_id": link.rpartition("/")[2], "link": link}
+            for link in left
+            if link.startswith(kind)
+        ]
+        if exchange.command == "DELETE" and exchange.path == batch and not aborted:
+            aborted.append(True)
+        elif exchange.command == "DELETE":
+            gone = [batch, *of_batch] if exchange.path == batch else [exchange.path]
+            left[:] = [link for link in left if link not in gone]
+        exchange.respond(200, json.dumps(listed).encode())
+
+    tasks.answer = answer
+    result = client.delete("/me", json={"password": auth.password}, headers=headers)
+    assert result.status_code == 204
+    deleted = [seen.target for seen in tasks.seen if seen.method == "DELETE"]
+    assert deleted == [batch, batch, alone, _SECRET]
+
+
 def test_task_of_a_call_that_is_still_under_way_goes_with_the_account(
     client: FlaskClient,
     auth: AuthActions,
@@ -151,7 +180,7 @@ def test_task_of_a_call_that_is_still_under_way_goes_with_the_account(
             database.execute(f"DELETE FROM tasks WHERE id = '{task_id}'")
         elif exchange.command == "GET" and exchange.path.startswith("/tasks"):
             task_rows = database.execute("SELECT id FROM tasks WHERE owner_id = 1")
-            rows = [{"task_id": str(found_id)} for (found_id,) in task_rows]
+            rows = [{"link": f"/tasks/{found_id}"} for (found_id,) in task_rows]
         elif exchange.command == "GET" and exchange.path == "/webhooks" and not inserted:
             inserted.append(True)
             database.execute(f"INSERT INTO tasks (id, owner_id, url) VALUES ('{task_id}', 1, '')")
