@@ -13,8 +13,8 @@ from harness.stack import CHECKOUT, Stack
 from idrl_testing.waiting import wait_until
 
 SCRIPTS = CHECKOUT / "file-server"
-NOBODYS_SUBNET = "10.255.255.0/24"
-ANYBODYS = [
+UNUSED_SUBNET = "10.255.255.0/24"
+REFUSED_SUBNETS = [
     "",
     "*",
     "0.0.0.0/0",
@@ -63,7 +63,7 @@ def subnet_of(engine: Engine, network: str) -> str:
     ).strip()
 
 
-@pytest.mark.parametrize("subnet", ANYBODYS)
+@pytest.mark.parametrize("subnet", REFUSED_SUBNETS)
 def test_install_refuses_the_world(engine: Engine, machine: str, subnet: str) -> None:
     with pytest.raises(EngineFailed, match=r"install.sh: EXPORT_TO"):
         run(engine, machine, "/file-server/install.sh", EXPORT_TO=subnet)
@@ -122,7 +122,7 @@ def test_container_serves_its_subnet_only(engine: Engine, ganesha: Stack, folder
     shared = folder / "shared"
     shared.mkdir()
     variables = {
-        "EXPORT_TO": NOBODYS_SUBNET,
+        "EXPORT_TO": UNUSED_SUBNET,
         "SHARED_FOLDER": str(shared),
         "NFS_BIND": "127.0.0.1",
         **VARIABLES,

@@ -49,7 +49,7 @@ def settle(value: Any, block: Block, *, read: bool = False) -> Any:
     for name, attribute in block.attributes.items():
         missing = read and attribute.computed and value.get(name) is None
         if missing or isinstance(value.get(name), msgpack.ExtType):
-            value[name] = invented(attribute.type, name)
+            value[name] = placeholder(attribute.type, name)
     for name, nested in block.blocks.items():
         inner = value.get(name)
         if isinstance(inner, list):
@@ -59,7 +59,7 @@ def settle(value: Any, block: Block, *, read: bool = False) -> Any:
     return value
 
 
-def invented(kind: Type, name: str) -> Any:
+def placeholder(kind: Type, name: str) -> Any:
     """Return some value of a type."""
     match kind:
         case "number":
@@ -67,10 +67,10 @@ def invented(kind: Type, name: str) -> Any:
         case "bool":
             return False
         case ["list" | "set", inner]:
-            return [invented(inner, name)]
+            return [placeholder(inner, name)]
         case ["map", _]:
             return {}
         case ["object", members]:
-            return {member: invented(inner, member) for member, inner in members.items()}
+            return {member: placeholder(inner, member) for member, inner in members.items()}
         case _:
             return f"invented-{name.replace('_', '-')}"

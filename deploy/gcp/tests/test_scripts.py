@@ -28,7 +28,7 @@ def run(
     return done.returncode, done.stderr
 
 
-def pretended(folder: Path) -> str:
+def path_of_stubs(folder: Path) -> str:
     """Return a PATH on which the programs that would reach a cloud do nothing."""
     for program in ("gcloud", "terraform", "git", "openssl"):
         (folder / program).symlink_to("/bin/true")
@@ -51,13 +51,13 @@ def test_a_missing_program_is_named(tmp_path: Path) -> None:
 
 
 def test_tf_without_a_command_is_refused(tmp_path: Path) -> None:
-    code, output = run("tf", "a-project-of-tests", path=pretended(tmp_path))
+    code, output = run("tf", "a-project-of-tests", path=path_of_stubs(tmp_path))
     assert code == 1
     assert "usage: tf PROJECT COMMAND" in output
 
 
 def test_nothing_is_deleted_without_its_name(tmp_path: Path) -> None:
-    code, output = run("down", "a-project-of-tests", path=pretended(tmp_path), typed="yes\n")
+    code, output = run("down", "a-project-of-tests", path=path_of_stubs(tmp_path), typed="yes\n")
     assert code == 1
     assert "not_confirmed: nothing was deleted" in output
 
@@ -80,7 +80,7 @@ def test_nothing_is_deleted_without_its_name(tmp_path: Path) -> None:
 def test_a_setting_is_written_in_terraforms_language(
     tmp_path: Path, value: str, written: str
 ) -> None:
-    path = pretended(tmp_path)
+    path = path_of_stubs(tmp_path)
     (tmp_path / "gcloud").unlink()
     (tmp_path / "gcloud").write_text(
         "#!/bin/sh\n"

@@ -79,7 +79,7 @@ class Connection:
         self.base_url = base_url.rstrip("/")
         self.patience_s = patience_s
         self._has_answered = False
-        self._impatient_until = 0.0
+        self._no_wait_until = 0.0
         self._session = requests.Session()
         self._session.auth = _Bearer(key)
         for scheme in ("http://", "https://"):
@@ -112,7 +112,7 @@ class Connection:
                 wait_s, is_answer_lost = pause_s, True
             else:
                 if not _is_busy(answer):
-                    self._impatient_until = 0.0
+                    self._no_wait_until = 0.0
                 if answer.ok:
                     return answer
                 if method == "DELETE" and is_answer_lost and answer.status_code == _GONE:
@@ -127,14 +127,14 @@ class Connection:
 
     def _deadline(self) -> float:
         now = time.monotonic()
-        return now if now < self._impatient_until else now + self.patience_s
+        return now if now < self._no_wait_until else now + self.patience_s
 
     def _is_too_long(self, wait_s: float, deadline: float) -> bool:
         """Return whether the deadline does not allow this wait; the next calls then do not wait."""
         now = time.monotonic()
         if now + wait_s <= deadline:
             return False
-        self._impatient_until = max(self._impatient_until, now + self.patience_s)
+        self._no_wait_until = max(self._no_wait_until, now + self.patience_s)
         return True
 
     def _send(

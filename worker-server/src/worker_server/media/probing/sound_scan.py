@@ -31,7 +31,7 @@ class SoundSeen:
     last: int | None = None
     end: int = 0
     longest: int = 0  # packet
-    lasting: int = 0
+    duration_sum: int = 0
     duration: int = 0  # of the last packet, which may be unknown
     has_durations: bool = True
     header: tuple[int, ...] | None = None
@@ -45,8 +45,8 @@ class SoundSeen:
     def compare_stamps(self) -> None:
         """Note stamps of AVI, which stores none, that contradict the packets' durations."""
         spanned = (self.last or 0) - (self.first or 0)
-        lasting = self.lasting if self.has_durations else 0
-        if contradict_durations(spanned, lasting, self.tick_s):
+        duration_sum = self.duration_sum if self.has_durations else 0
+        if contradict_durations(spanned, duration_sum, self.tick_s):
             self.irregular = self.irregular or "the sound's stamps contradict its durations"
 
     def add(self, packet: "av.Packet[Any]", stamp: int) -> None:
@@ -60,7 +60,7 @@ class SoundSeen:
         self.last = order
         self.has_durations &= self.packets == 1 or self.duration > 0
         self.duration = packet.duration or 0
-        self.lasting += self.duration
+        self.duration_sum += self.duration
         self.first = stamp if self.first is None else self.first
         end = stamp + (packet.duration or 0)
         self.end, self.longest = max(end, self.end), max(packet.duration or 0, self.longest)

@@ -70,8 +70,8 @@ class Stamps:
         """Let each packet follow the one before where the stamps contradict the durations."""
         known = [time for time in self.pts if time is not None]
         spanned = known[-1] - known[0] if known else 0
-        lasting = sum(self.durations) if min(self.durations[:-1], default=0) > 0 else 0
-        if known and contradict_durations(spanned, lasting, self.tick_s):
+        duration_sum = sum(self.durations) if min(self.durations[:-1], default=0) > 0 else 0
+        if known and contradict_durations(spanned, duration_sum, self.tick_s):
             self.replaced = self.pts
             self.pts = [*accumulate(self.durations[:-1], initial=known[0])]
             self.order = [*self.pts]

@@ -158,13 +158,13 @@ def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) 
     return abs(off) < abs(off - gap)
 
 
-def contradict_durations(spanned: int, lasting: int, tick_s: Fraction) -> bool:
+def contradict_durations(spanned: int, duration_sum: int, tick_s: Fraction) -> bool:
     """Return whether stamps span twice or half of what the packets last, both in ticks.
 
-    False where `lasting` is 0: not all durations are known.
+    False where `duration_sum` is 0: not all durations are known.
     """
     margin = int(1 / tick_s)
-    return lasting > 0 and not lasting / 2 - margin < spanned < lasting * 2 + margin
+    return duration_sum > 0 and not duration_sum / 2 - margin < spanned < duration_sum * 2 + margin
 
 
 def match_sound(

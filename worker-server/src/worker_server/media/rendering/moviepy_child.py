@@ -58,14 +58,14 @@ def edited(edit: PartEdit, ffmpeg: str) -> VideoClip:
     # cannot pick a frame from the wrong side of a joint.
     if edit.brand.before and edit.frames_before:
         ahead = edit.frames_before - Fraction(1, 2)
-        clips = [_lasting(_bumper(edit, edit.brand.before), ahead, edit), content]
+        clips = [_with_duration(_bumper(edit, edit.brand.before), ahead, edit), content]
     if edit.brand.after and edit.frames_after:
         if not edit.frames_before:
-            clips = [_lasting(content, edit.part.frame_count - Fraction(1, 2), edit)]
+            clips = [_with_duration(content, edit.part.frame_count - Fraction(1, 2), edit)]
         behind = edit.frames_after + Fraction(1)
-        clips.append(_lasting(_bumper(edit, edit.brand.after), behind, edit))
+        clips.append(_with_duration(_bumper(edit, edit.brand.after), behind, edit))
     video = concatenate_videoclips(clips, method="chain")
-    return _lasting(video, edit.total_frames + Fraction(1, 2), edit).with_audio(_sound(edit))
+    return _with_duration(video, edit.total_frames + Fraction(1, 2), edit).with_audio(_sound(edit))
 
 
 def _content(edit: PartEdit, ffmpeg: str) -> VideoClip:
@@ -167,7 +167,7 @@ def _sound(edit: PartEdit) -> AudioClip:
     return AudioClip(samples_at, duration=(len(samples) + 0.5) / AUDIO_RATE, fps=AUDIO_RATE)
 
 
-def _lasting(clip: VideoClip, frames: Fraction, edit: PartEdit) -> VideoClip:
+def _with_duration(clip: VideoClip, frames: Fraction, edit: PartEdit) -> VideoClip:
     return clip.with_duration(float(frames / edit.frame_rate))
 
 
