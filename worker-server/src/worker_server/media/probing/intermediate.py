@@ -7,6 +7,8 @@ lossless H.264, at an SSIM of 0.99 (0.97 where `maxrate` limits it); on pictures
 writes as many bytes as FFV1, at 0.9999 (docs/formats.md). There is a key frame each second.
 """
 
+import json
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,6 +30,16 @@ _MAX_BYTES = 8 * 1024**3  # of the picture; sets `maxrate`
 _MIN_BITS_PER_S, _MAX_BITS_PER_S = 4_000_000, 80_000_000
 _BT709, _RGB, _LIMITED_RANGE, _FULL_RANGE = 1, 0, 1, 2
 _MAX_SIDE = 4096  # as of clips; normalizing 8K takes 1.3 GiB, and 1.7 with its own size
+
+
+def child_command(module: str, source: Source, path: Path, output: Path) -> list[str]:
+    """Return the command for `run_encoder` that runs a module, which writes `output`."""
+    payload = {
+        "source": source.to_json(),
+        "path": str(path.absolute()),
+        "output": str(output.absolute()),
+    }
+    return [sys.executable, "-I", "-m", module, json.dumps(payload)]
 
 
 def open_target(path: Path) -> OutputContainer:

@@ -1,4 +1,4 @@
-"""Decodes a source once, and writes it as a plain one. Run by the command of `normalize_command`.
+"""Decodes a source once, and writes it as a plain one. Run by `prepare.prepare`.
 
 The result has one picture size, a constant frame rate, no B-frames, sound in 48 kHz stereo, and
 begins with the first frame that can be decoded. Picture and sound are timed separately, so that an

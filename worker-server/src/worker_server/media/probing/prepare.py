@@ -1,7 +1,5 @@
 """Brings a source into a form that every part can be cut from exactly."""
 
-import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 from worker_server.media.errors import EncodeFailed
 from worker_server.media.model import colour
 from worker_server.media.model.source import Preparation, ProbeLimits, Source
+from worker_server.media.probing.intermediate import child_command
 from worker_server.media.probing.probe import probe
 from worker_server.media.probing.remux import remux_command
 from worker_server.media.process.child import ChildFiles
@@ -68,22 +67,12 @@ def prepare(source: Source, path: Path, output: Path, watch: PrepareWatch) -> tu
 def _normalize(source: Source, path: Path, output: Path, watch: PrepareWatch) -> None:
     """Normalize the source; without its alpha where the result is too large with it."""
     try:
-        _run(normalize_command(source, path, output), source, path, output, watch)
+        _run(child_command(_NORMALIZE_CHILD, source, path, output), source, path, output, watch)
     except EncodeFailed as error:
         if error.code != "clip_too_large" or not colour.has_alpha(source):
             raise
         opaque = replace(source, pix_fmt="yuv420p")
-        _run(normalize_command(opaque, path, output), source, path, output, watch)
-
-
-def normalize_command(source: Source, path: Path, output: Path) -> list[str]:
-    """Return the command for `run_encoder` that writes the normalized source; probe the result."""
-    payload = {
-        "source": source.to_json(),
-        "path": str(path.absolute()),
-        "output": str(output.absolute()),
-    }
-    return [sys.executable, "-I", "-m", _NORMALIZE_CHILD, json.dumps(payload)]
+        _run(child_command(_NORMALIZE_CHILD, opaque, path, output), source, path, output, watch)
 
 
 def _remuxed(source: Source, path: Path, output: Path, watch: PrepareWatch) -> Source | None:

@@ -1,11 +1,9 @@
 """Remuxes a source whose container cannot be seeked exactly."""
 
-import json
-import sys
 from pathlib import Path
 
 from worker_server.media.model.source import Source
-from worker_server.media.probing.intermediate import MAX_INTERLEAVE_US
+from worker_server.media.probing.intermediate import MAX_INTERLEAVE_US, child_command
 from worker_server.media.process.ffmpeg_command import PROGRESS, local_input, quiet_ffmpeg
 
 # AVI stores no PTS, and for these codecs libavformat cannot derive them.
@@ -19,12 +17,7 @@ def remux_command(source: Source, path: Path, output: Path, ffmpeg_path: str) ->
     Probe the result: the source facts of the original do not apply to it.
     """
     if source.demuxer == "avi" and source.video_codec in _REORDERING_CODECS:
-        payload = {
-            "source": source.to_json(),
-            "path": str(path.absolute()),
-            "output": str(output.absolute()),
-        }
-        return [sys.executable, "-I", "-m", _CHILD, json.dumps(payload)]
+        return child_command(_CHILD, source, path, output)
     read = local_input(path, source.demuxer, "-fflags", "+genpts")
     streams = ["-map", f"0:{source.video_index}"]
     if source.has_audio:
