@@ -138,9 +138,7 @@ def test_right_to_left_name_is_displayed_right_to_left(visitor: Visitor, video_u
         assert (last < first) == is_to_the_left
 
 
-def test_names_that_differ_at_their_end_are_told_apart(
-    visitor: Visitor, system: RunningSystem
-) -> None:
+def test_long_names_are_shown_whole(visitor: Visitor, system: RunningSystem) -> None:
     page = visitor.page
     name = "National indoor championship, second day, camera from the north stand, lap " * 2 + "12"
     system.add_tasks(visitor.email, 1)

@@ -90,7 +90,7 @@ def test_failed_upload_is_announced(visitor: Visitor) -> None:
     expect(page.get_by_role("alert")).to_contain_text("empty")
 
 
-def test_refused_password_is_told_at_its_field(visitor: Visitor) -> None:
+def test_refused_password_is_marked_at_its_field(visitor: Visitor) -> None:
     page = visitor.page
     visitor.show("account")
     old, new = page.get_by_label("Current password"), page.get_by_label("New password")
