@@ -14,7 +14,7 @@ import pytest
 import requests
 from staging.machine import Vm
 from staging.system import System
-from test_1_machines import assert_only_allowed, probe
+from test_1_machines import assert_only_allowed, containers, probe
 
 from idrl_testing.api_client import PatientApiClient
 from idrl_testing.waiting import wait_until
@@ -71,6 +71,17 @@ def ended_parts(vm: Vm) -> set[tuple[str, int]]:
         for line in vm.ssh(f"docker logs {container} 2>&1 | grep '^{{'").splitlines()
     )
     return {(line["task_id"], line["part"]) for line in logged if line["message"] == "job ends"}
+
+
+@contextmanager
+def paused_rendering(system: System) -> Iterator[None]:
+    """Let no worker claim a part while the block runs."""
+    work = f"docker exec {containers(system.worker)['tasks']} flask --app worker_server.wsgi work"
+    system.worker.ssh(f"{work} pause render")
+    try:
+        yield
+    finally:
+        system.worker.ssh(f"{work} resume render")
 
 
 def test_file_machine_dies(system: System, person: PatientApiClient, videos: str) -> None:
@@ -137,8 +148,10 @@ def test_share_is_full(system: System, person: PatientApiClient, videos: str) ->
 
 def test_second_worker_machine_joins(system: System, person: PatientApiClient, videos: str) -> None:
     """It takes parts of tasks that were posted before it was there."""
-    posted = [person.submit(f"{videos}/long.mp4")["task_id"] for _ in range(3)]
-    system.boot(expected.WORKER_2)
+    # Paused, or the first machine might be done before the second one has booted.
+    with paused_rendering(system):
+        posted = [person.submit(f"{videos}/long.mp4")["task_id"] for _ in range(3)]
+        system.boot(expected.WORKER_2)
     for task_id in posted:
         assert_each_clip_once(system, person.finish(task_id, END_S), "long")
     both = {
