@@ -52,28 +52,40 @@ class SoundFile:
 
 
 class PairedTracks:
-    """Joins the sound of two tracks, which are left and right of one recording."""
+    """Joins the sound of two tracks, which are left and right of one recording.
 
-    def __init__(self, file: SoundFile) -> None:
-        self._file = file
-        self._waiting = [np.zeros((0, 2), np.int16) for _ in range(2)]  # for the other track
+    Where one is ahead by more than `max_ahead` samples, as one is that goes on after the other has
+    ended, silence is written for the other, whose own samples of that time are dropped.
+    """
+
+    def __init__(self, write: Callable[[Samples], None], max_ahead: int = 10 * AUDIO_RATE) -> None:
+        self._write_stereo, self._max_ahead = write, max_ahead
+        self._waiting = [np.zeros(0, np.int16) for _ in range(2)]  # for the other track
+        self._silenced = [0, 0]  # samples that were written as silence and have not come yet
 
     def write(self, track: int, samples: Samples) -> None:
-        """Take the next samples of track 0 (left) or 1 (right)."""
-        self._waiting[track] = np.concatenate([self._waiting[track], samples])
+        """Take the next samples of track 0 (left) or 1 (right), one row each."""
+        dropped = min(self._silenced[track], len(samples))
+        self._silenced[track] -= dropped
+        new = samples[dropped:, 0]
+        self._waiting[track] = np.concatenate([self._waiting[track], new])
         self._write_first(min(map(len, self._waiting)))
+        if max(map(len, self._waiting)) > self._max_ahead:
+            self.flush()
 
-    def close(self) -> None:
-        """Write what the longer track has left."""
+    def flush(self) -> None:
+        """Write what the track that is ahead has, with silence for the other."""
         length = max(map(len, self._waiting))
         for track, samples in enumerate(self._waiting):
-            self._waiting[track] = np.pad(samples, ((0, length - len(samples)), (0, 0)))
+            missing = length - len(samples)
+            self._waiting[track] = np.pad(samples, (0, missing))
+            self._silenced[track] += missing
         self._write_first(length)
 
     def _write_first(self, count: int) -> None:
         if count:
-            left, right = (samples[:count, 0] for samples in self._waiting)
-            self._file.write(np.stack([left, right], axis=1))
+            left, right = (samples[:count] for samples in self._waiting)
+            self._write_stereo(np.stack([left, right], axis=1))
             self._waiting = [samples[count:] for samples in self._waiting]
 
 

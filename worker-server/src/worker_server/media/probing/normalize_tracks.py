@@ -71,7 +71,7 @@ class SoundTracks:
             writer = SoundWriter(source, self._file.write, left.codec_context)
             self._tracks = {left.index: _Track(writer, shifts)}
             return
-        self._paired = PairedTracks(self._file)
+        self._paired = PairedTracks(self._file.write)
         self._tracks = {}
         for number, (sound, own) in enumerate(((left, shifts), (right, right_shifts))):
             write = partial(self._paired.write, number)
@@ -93,7 +93,7 @@ class SoundTracks:
         for track in self._tracks.values():
             track.writer.close()
         if self._paired:
-            self._paired.close()
+            self._paired.flush()
         self._file.close()
 
 
