@@ -74,8 +74,7 @@ def test_too_many_log_ins_count_down(new_visitor: NewVisitor) -> None:
             page.press("#password", "Enter")
         if response.value.status == 429:
             break
-    page.get_by_text("Again in").wait_for()
-    left = page.locator("form .failure span")
+    left = page.locator("form .failure span", has_text="Again in")
     expect(left).not_to_have_text(left.inner_text())
 
 
