@@ -88,7 +88,7 @@ def test_page_of_make_up_has_the_defaults() -> None:
 def test_page_of_backups_has_the_defaults() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     settings = BackupSettings.from_environment({"POSTGRES_PASSWORD": "x"})
-    assert f"`BACKUP_KEEP` ({settings.keep}) are kept" in page
+    assert f"newest `BACKUP_KEEP` ({settings.keep}) that have all their files are kept" in page
     assert f"REMOTE_FOLDER={settings.share} deploy/backup" in page
 
 

@@ -95,7 +95,7 @@ API = [
     f"({WIDTH[0]} to {WIDTH[1]}, default {BRAND['watermark_width'].default:g})",
     f"for {brands.KEPT_HOURS} hours after a task with it has failed",
     f"{brands.MAX_BRANDS} brands of {brand_forms.MAX_BYTES // MIB} MiB each",
-    f"of `part.done` with more than {webhooks._MAX_STORED_LENGTH // 1024} KiB",
+    f"for `part.done` of a task with more than {webhooks._MAX_STORED_LENGTH // 1024} KiB",
     (
         f"again after {webhooks.RETRY_AFTER_S[0]} s, {webhooks.RETRY_AFTER_S[1] // 60} min,"
         f" {webhooks.RETRY_AFTER_S[2] // 60} min, {', '.join(RETRY_H[:-1])} and {RETRY_H[-1]} h"

@@ -33,7 +33,7 @@ def image(folder: Path) -> Path:
 def video(folder: Path) -> Path:
     path = folder / "video.sent"
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi"]
-    options = ["-i", "testsrc2=s=64x36:r=10:d=1", "-pix_fmt", "yuv420p", "-f", "mp4", str(path)]
+    options = ["-i", "testsrc2=s=1280x720:r=25:d=4", "-pix_fmt", "yuv420p", "-f", "mp4", str(path)]
     subprocess.run([*command, *options], check=True, timeout=60)
     return path
 

@@ -17,7 +17,7 @@ SOUND = "-f lavfi -i sine=d=1"
 REFUSALS = {
     "no picture": ("s.m4a", f"{SOUND} -c:a aac", 1, "source_has_no_video"),
     "codec": ("s.avi", f"{PICTURE} -c:v zmbv", 1, "source_codec_unsupported"),
-    "format": ("s.mxf", f"{PICTURE} -c:v mpeg2video", 1, "source_format_unsupported"),
+    "format": ("s.y4m", f"{PICTURE} -pix_fmt yuv420p", 1, "source_format_unsupported"),
     "cut off": ("s.mkv", f"{PICTURE} -c:v libx264 -preset ultrafast", 0.5, "source_damaged"),
 }
 
