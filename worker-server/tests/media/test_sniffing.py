@@ -118,6 +118,7 @@ def test_text_is_sniffed_in_linear_time(content: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
+        ("s.mxf", "-c:v mpeg2video"),
         ("s.ivf", "-c:v libvpx -deadline realtime -cpu-used 8"),
         ("s.y4m", "-pix_fmt yuv420p"),
         ("s.nut", "-c:v mpeg4"),
@@ -130,6 +131,7 @@ def test_text_is_sniffed_in_linear_time(content: bytes, tmp_path: Path) -> None:
         ("s.m2v", "-c:v mpeg2video"),
         ("s.m4v", "-c:v mpeg4 -f m4v"),
         ("units.m4v", "-c:v mpeg4 -f m4v -flags global_header"),
+        ("s.dv", "-s 720x576 -pix_fmt yuv420p"),
         ("s.mjpeg", "-c:v mjpeg"),
         ("camera.mp", "-c:v mjpeg -f mpjpeg"),
     ],

@@ -4,7 +4,6 @@ Only what the container wrote counts: where it wrote no length, libavformat esti
 bit rate.
 """
 
-import re
 import struct
 from fractions import Fraction
 from itertools import islice
@@ -28,8 +27,6 @@ _ASF_PROPERTIES = bytes.fromhex("A1DCAB8C47A9CF118EE400C00C205365")
 _ASF_BROADCAST = 1
 # The key in onMetaData, and the type marker of a number after it (AMF 0, 2.2).
 _FLV_FILE_SIZE = b"filesize\0"
-# A header partition pack that is complete, open or closed (SMPTE 377, 7.1).
-_COMPLETE_MXF = re.compile(re.escape(bytes.fromhex("060E2B34020501010D0102010102")) + b"[\x03\x04]")
 
 
 def check_complete(container: InputContainer, path: Path, demuxer: str, end_s: Fraction) -> None:
@@ -77,16 +74,9 @@ def declared_duration_s(container: InputContainer, path: Path, demuxer: str) -> 
             if demuxer == "matroska"
             else _asf_duration_s(first_bytes)
         )
-    is_written = demuxer in ("mov", "avi", "flv") or (demuxer == "mxf" and _is_finished_mxf(path))
-    if is_written and container.duration:
+    if demuxer in ("mov", "avi", "flv") and container.duration:
         return Fraction(container.duration, av.time_base)
     return None
-
-
-def _is_finished_mxf(path: Path) -> bool:
-    """Return whether the header has the length: cameras complete it when a recording ends."""
-    with path.open("rb") as file:
-        return _COMPLETE_MXF.search(file.read(_HEAD_BYTES)) is not None
 
 
 def _has_fragments(path: Path) -> bool:

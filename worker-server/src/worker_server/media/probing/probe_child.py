@@ -39,7 +39,7 @@ from worker_server.media.process.child_main import serve_one_request
 
 _MAX_MEASURED_RATE = 1000
 # Demuxers that seek by estimating a byte position, and so may land after the wanted key frame.
-_GUESSING_DEMUXERS = {"mpegts", "flv", "avi", "mxf", "dv"}
+_GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
 # Demuxers that cannot seek exactly either, and whose streams lack time stamps or cannot be remuxed.
 _DECODED_DEMUXERS = {"mpeg", "asf", "ogg", "gif", "apng"}
 # Codecs pad sound to whole blocks; sound that outlasts the picture by more than this is kept.

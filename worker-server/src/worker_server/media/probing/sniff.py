@@ -25,14 +25,8 @@ _PACKS = re.compile(
     rb"|[\x21\x23\x25\x27\x29\x2b\x2d\x2f])"
 )
 _MIN_PACKS = 4
-# Key of a header partition pack (SMPTE 377, 7.1), which up to 64 KiB of other bytes may precede.
-_MXF = bytes.fromhex("060E2B34020501010D0102010102")
-# How the first blocks of a DV frame begin: header and two of subcode (IEC 61834-2, SMPTE 314M).
-_DV_BLOCK_BYTES = 80
-_DV_BLOCKS = (b"\x1f\x07\x00", b"\x3f\x07\x00", b"\x3f\x07\x01")
 _ACCEPTED = (
-    "MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, WMV, MXF, DV, Ogg, GIF and APNG are"
-    " accepted."
+    "MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, WMV, Ogg, GIF and APNG are accepted."
 )
 # What may come before the first tag of HTML: one of these is matched at a time, as a repeated group
 # of them could match the same bytes in exponentially many ways.
@@ -45,6 +39,8 @@ _HTML = re.compile(
 )
 # Formats that ffmpeg reads and that are not accepted.
 _KNOWN_STARTS = {
+    b"\x06\x0e\x2b\x34\x02\x05\x01\x01": "MXF",
+    b"\x1f\x07\x00": "DV",
     b".RMF": "RealMedia",
     b"DKIF": "IVF",
     b"YUV4MPEG2": "Y4M",
@@ -202,17 +198,6 @@ def _is_mpegps(first_bytes: bytes) -> bool:
     return first_bytes.startswith(_PACK) or len(_PACKS.findall(first_bytes)) >= _MIN_PACKS
 
 
-def _is_mxf(first_bytes: bytes) -> bool:
-    return _MXF in first_bytes
-
-
-def _is_dv(first_bytes: bytes) -> bool:
-    return all(
-        first_bytes.startswith(block, number * _DV_BLOCK_BYTES)
-        for number, block in enumerate(_DV_BLOCKS)
-    )
-
-
 def _is_ogg(first_bytes: bytes) -> bool:
     return first_bytes.startswith(b"OggS\x00")
 
@@ -238,11 +223,9 @@ _MATCHERS = {
     "avi": lambda first_bytes: first_bytes.startswith(b"RIFF") and first_bytes[8:12] == b"AVI ",
     "flv": lambda first_bytes: first_bytes.startswith(b"FLV\x01"),
     "asf": lambda first_bytes: first_bytes.startswith(_ASF),
-    "dv": _is_dv,
     "mpeg": _is_mpegps,
     "ogg": _is_ogg,
     "gif": lambda first_bytes: first_bytes.startswith((b"GIF87a", b"GIF89a")),
     "apng": _is_apng,
     "mpegts": _is_mpegts,
-    "mxf": _is_mxf,
 }
