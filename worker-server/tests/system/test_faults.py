@@ -118,7 +118,7 @@ def test_stopped_worker_releases_its_parts(
     system.wait(system.encoders)
     worker.send_signal(signal.SIGTERM)
     worker.wait(20)
-    assert system.encoders() == []
+    system.wait(lambda: system.encoders() == [], timeout_s=3)
     assert {(part.status, part.failures) for part in system.parts(task_id)} == {("waiting", 0)}
     workers.start()
     check_done(system, task_id)

@@ -38,7 +38,7 @@ def test_clips_are_made_of_a_url(system: "System", site: str, sample: Sample) ->
     assert task.source is not None
     assert (task.source["width"], task.attempt, task.failures) == (320, 1, 0)
     system.wait(lambda: not system.scratch())
-    assert system.encoders() == []
+    system.wait(lambda: system.encoders() == [], timeout_s=3)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_delete_ends_the_encoder_and_removes_the_files(
     system.wait(system.encoders)
     assert services.delete_task(1, task_id) == "canceling"
     system.wait_for(task_id, "canceled", timeout_s=3)
-    assert system.encoders() == []
+    system.wait(lambda: system.encoders() == [], timeout_s=3)
     system.wait(lambda: system.files(task_id) == set() and not system.scratch(), timeout_s=3)
 
 
