@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from typing import Any
 
 from conftest import PASSWORD, Visitor
 from playwright.sync_api import FilePayload, Page, Route, expect
@@ -23,11 +24,10 @@ def _announced(page: Page) -> list[str]:
     session = page.context.new_cdp_session(page)
     nodes = {node["nodeId"]: node for node in session.send("Accessibility.getFullAXTree")["nodes"]}
 
-    def text_of(node: dict[str, object]) -> str:
-        name = node.get("name")
-        if node["role"]["value"] == "StaticText":  # type: ignore[index]
-            return str(name["value"])  # type: ignore[index]
-        children = [nodes[key] for key in node.get("childIds", [])]  # type: ignore[attr-defined]
+    def text_of(node: dict[str, Any]) -> str:
+        if node["role"]["value"] == "StaticText":
+            return str(node["name"]["value"])
+        children = [nodes[key] for key in node.get("childIds", [])]
         return "".join(map(text_of, children))
 
     regions = [node for node in nodes.values() if node["role"].get("value") == "status"]
