@@ -26,11 +26,11 @@ SEEK = """([video, seconds]) => new Promise(done => {
   };
   const seek = () => {
     video.pause();
-    video.onseeked = () => requestAnimationFrame(drawn);
+    video.addEventListener('seeked', () => requestAnimationFrame(drawn), {once: true});
     video.currentTime = seconds;
   };
-  if (video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) seek();
-  else video.onloadeddata = seek;
+  if (video.readyState >= HTMLMediaElement.HAVE_METADATA) seek();
+  else video.addEventListener('loadedmetadata', seek, {once: true});
 })"""
 
 
