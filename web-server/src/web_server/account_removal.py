@@ -83,29 +83,14 @@ def _try_delete(user: User) -> bool:
 
 def _remove_tasks(tasks: TasksService, headers: dict[str, str], deadline: float) -> None:
     # Batches first: one call deletes up to 500 tasks, and a call for each takes minutes.
-    _remove_live(tasks, "/batches?max=100", headers, deadline)
-    _remove_live(tasks, "/tasks?max=1000&order=0", headers, deadline)
+    _remove_listed(tasks, "/batches?max=100", headers, headers, deadline)
+    _remove_listed(tasks, "/tasks?max=1000&order=0", headers, headers, deadline)
     uploads = {**headers, "Tus-Resumable": "1.0.0"}
     _remove_listed(tasks, "/uploads", headers, uploads, deadline)
     _remove_listed(tasks, "/brands", headers, headers, deadline)
     _remove_listed(tasks, "/webhooks", headers, headers, deadline)
     _call(tasks, "PUT", "/brands/default", headers, _NO_DEFAULT)
     _call(tasks, "DELETE", "/webhooks/callback-secret", headers)
-
-
-def _remove_live(
-    tasks: TasksService, target: str, headers: dict[str, str], deadline: float
-) -> None:
-    """Delete what is listed until nothing is: the first call for a live task only aborts it.
-
-    Raise TasksStillRunning.
-    """
-    while listed := _list(tasks, target, headers):
-        for each in listed:
-            _call(tasks, "DELETE", each["link"], headers)
-            if time.monotonic() > deadline:
-                raise TasksStillRunning
-        time.sleep(_BETWEEN_ROUNDS_S)
 
 
 def _remove_listed(
@@ -115,12 +100,19 @@ def _remove_listed(
     deletion_headers: dict[str, str],
     deadline: float,
 ) -> None:
-    """Delete what is listed at `target` until nothing is; raise TasksStillRunning."""
+    """Delete what is listed at `target` until nothing is; raise TasksStillRunning.
+
+    The first call for a live task or batch only aborts it, so each later round waits a little.
+    """
+    is_first = True
     while listed := _list(tasks, target, headers):
+        if not is_first:
+            time.sleep(_BETWEEN_ROUNDS_S)
+        is_first = False
         for each in listed:
             _call(tasks, "DELETE", each["link"], deletion_headers)
-        if time.monotonic() > deadline:
-            raise TasksStillRunning
+            if time.monotonic() > deadline:
+                raise TasksStillRunning
 
 
 def _list(tasks: TasksService, target: str, headers: dict[str, str]) -> list[dict[str, str]]:
