@@ -12,7 +12,7 @@ from worker_server.db import transaction
 from worker_server.models.base import one_of
 from worker_server.queue import backlog, pauses
 from worker_server.queue.pauses import Kind
-from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
+from worker_server.queue.statuses import LIVE_AFTER_QUEUE, TaskStatus
 from worker_server.queue.workers import ALIVE_S
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
@@ -36,7 +36,7 @@ _SPEED = text("""
     FROM usage_days WHERE day >= (now() AT TIME ZONE 'UTC')::date - 1
 """)
 # In two conditions, of which each has a partial index.
-_IS_LIVE = f"({one_of([TaskStatus.QUEUED])} OR {one_of(LIVE_TASKS[1:])})"
+_IS_LIVE = f"({one_of([TaskStatus.QUEUED])} OR {one_of(LIVE_AFTER_QUEUE)})"
 _ACCOUNTS = text(f"""
     SELECT owner_id AS user_id, coalesce(live_tasks, 0) AS live_tasks,
         coalesce(clips_bytes, 0)::bigint AS clips_bytes,

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker_server.models.base import Base, Work, one_of
-from worker_server.queue.statuses import LIVE_TASKS, PartStatus, TaskStatus
+from worker_server.queue.statuses import LIVE_AFTER_QUEUE, PartStatus, TaskStatus
 
 IDEMPOTENCY_INDEX = "tasks_idempotency_key"
 
@@ -100,7 +100,7 @@ class Task(Work, Base):
             "tasks_live_by_status",
             "status",
             "id",
-            postgresql_where=text(one_of(LIVE_TASKS[1:])),
+            postgresql_where=text(one_of(LIVE_AFTER_QUEUE)),
         ),
         Index(
             "tasks_finished",

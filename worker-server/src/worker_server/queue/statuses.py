@@ -47,13 +47,14 @@ class Transition:
     when: str
 
 
-LIVE_TASKS = (
-    TaskStatus.QUEUED,
+# Few in the whole system, unlike queued ones: the two have partial indexes of their own.
+LIVE_AFTER_QUEUE = (
     TaskStatus.DOWNLOADING,
     TaskStatus.PLANNED,
     TaskStatus.PROCESSING,
     TaskStatus.CANCELING,
 )
+LIVE_TASKS = (TaskStatus.QUEUED, *LIVE_AFTER_QUEUE)
 # While a task is in progress, its workers continue; any other status tells them to stop.
 IN_PROGRESS = (TaskStatus.DOWNLOADING, TaskStatus.PROCESSING)
 UNFINISHED_PARTS = (PartStatus.WAITING, PartStatus.RENDERING)

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, and_, cast, func, or_, select, text
 from worker_server.db import transaction
 from worker_server.models import Part, Task, Upload
 from worker_server.queue.sql_common import ScopedSession
-from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
+from worker_server.queue.statuses import LIVE_AFTER_QUEUE, TaskStatus
 
 DAY_S = 86_400
 # What no call reads any more is kept for operators who compare a month with that of a year ago.
@@ -75,9 +75,7 @@ def count_live_tasks(session: ScopedSession, owner_id: int) -> int:
     # In two counts: queued tasks have an index by owner, the others are few in the whole system.
     owned = select(func.count()).where(Task.owner_id == owner_id)
     queued = owned.where(Task.status == TaskStatus.QUEUED).scalar_subquery()
-    others = owned.where(
-        Task.status.in_([each for each in LIVE_TASKS if each != TaskStatus.QUEUED])
-    ).scalar_subquery()
+    others = owned.where(Task.status.in_(LIVE_AFTER_QUEUE)).scalar_subquery()
     return session.scalar(select(queued + others)) or 0
 
 
