@@ -63,7 +63,6 @@ class Normalizer:
             picture_count=times.picture_count,
             by_order=by_order,
         )
-        self.sounds: SoundTracks | None = None
         self._video_packets = 0
         self._bad = 0
         self._video = container.streams[source.video_index]
@@ -72,13 +71,13 @@ class Normalizer:
         self._read_headers = header_reader(source.video_codec, video.extradata)
         self._headers = headers_of_extradata(source.video_codec, video.extradata)
 
-    def run(self) -> None:
-        """Write everything.
+    def run(self, sounds: SoundTracks | None) -> None:
+        """Write everything; without sound where `sounds` is None.
 
         Raise InvalidDataError where too little of the picture can be decoded.
         """
         video = self._container.streams[self._source.video_index]
-        indexes = self.sounds.indexes if self.sounds else ()
+        indexes = sounds.indexes if sounds else ()
         wanted = [video, *(self._container.streams[index] for index in indexes)]
         for stream in wanted:
             stream.codec_context.copy_opaque = True
@@ -91,11 +90,11 @@ class Normalizer:
             # The flush packet at a stream's end has no `stream_index`, only a `stream`.
             if packet.stream.index == video.index:
                 self._take_picture(packet)
-            elif self.sounds:
-                self.sounds.decode(packet)
+            elif sounds:
+                sounds.decode(packet)
         self._pictures.close()
-        if self.sounds:
-            self.sounds.close()
+        if sounds:
+            sounds.close()
         if self._bad > self._video_packets * MAX_BAD_SHARE:
             raise av.error.InvalidDataError(0, f"{self._bad} of {self._video_packets} packets")
 
@@ -181,9 +180,9 @@ def normalize(path: Path, source: Source, output: Path) -> None:
         video = next(each for each in container.streams.video if each.index == source.video_index)
         shown = shown_box(container, path, source.demuxer, video)
         normalizer = Normalizer(source, times, container, target, shown, by_order=by_order)
-        if source.has_audio:
-            normalizer.sounds = SoundTracks(source, times.sound, container, target, path)
-        normalizer.run()
+        has_sound = source.has_audio
+        sounds = SoundTracks(source, times.sound, container, target, path) if has_sound else None
+        normalizer.run(sounds)
 
 
 def main() -> None:

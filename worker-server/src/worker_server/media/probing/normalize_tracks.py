@@ -28,7 +28,7 @@ class _Track:
 
     writer: SoundWriter
     shifts: list[int | None]
-    number: int = 0  # 1 for the right one of two
+    number: int  # 1 for the right one of two
     packets: int = 0
     stream: Stream | None = None  # each link of a chained Ogg has its own
 
@@ -66,18 +66,17 @@ class SoundTracks:
         left = next(each for each in container.streams.audio if each.index == source.audio_index)
         is_mono = source.audio_channels == 1
         right = right_of(left, container.streams.audio) if is_mono else None
-        right_shifts = _shifts_of(right, source, path) if right else []
-        if right is None or not right_shifts:
-            writer = SoundWriter(source, self._file.write, left.codec_context)
-            self._tracks = {left.index: _Track(writer, shifts)}
-            return
-        self._paired = PairedTracks(self._file.write)
-        self._tracks = {}
-        for number, (sound, own) in enumerate(((left, shifts), (right, right_shifts))):
-            write = partial(self._paired.write, number)
+        tracks = [(left, shifts)]
+        if right and (right_shifts := _shifts_of(right, source, path)):
+            tracks.append((right, right_shifts))
+            self._paired = PairedTracks(self._file.write)
+        self._tracks: dict[int, _Track] = {}
+        for number, (sound, own) in enumerate(tracks):
+            write = partial(self._paired.write, number) if self._paired else self._file.write
             writer = SoundWriter(source, write, sound.codec_context)
-            doubled = [shift for shift in own for _ in range(2)]
-            self._tracks[sound.index] = _Track(writer, doubled, number)
+            # Tags of packets count those of all tracks; see `_Track.decode`.
+            by_tag = [shift for shift in own for _ in tracks]
+            self._tracks[sound.index] = _Track(writer, by_tag, number)
 
     @property
     def indexes(self) -> tuple[int, ...]:
