@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask import Flask
@@ -36,10 +35,10 @@ def test_upload_that_expires_while_a_task_is_accepted_stays(
         with app.app_context():
             remove_unneeded_uploads(settings)
 
-    def use_late(session: ScopedSession, *arguments: Any) -> str | None:  # noqa: ANN401
+    def use_late(session: ScopedSession, owner_id: int, url: str, task_id: uuid.UUID) -> str | None:
         """Let the upload expire once the transaction has begun, whose now() is its beginning."""
         database.execute("UPDATE uploads SET expires_at = now()")
-        return use_for_task(session, *arguments)
+        return use_for_task(session, owner_id, url, task_id)
 
     def add_late(session: ScopedSession, owner_id: int, urls: dict[uuid.UUID, str | None]) -> None:
         """Let the sweeper come between the last statement and the commit."""

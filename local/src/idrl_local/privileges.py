@@ -113,7 +113,7 @@ def runs_as_root(home: Home) -> bool:
 
     After supervisord was killed the others run on.
     """
-    from idrl_local.programs import PROGRAMS
+    from idrl_local.programs import PROGRAMS  # late: the servers' packages take long to import
 
     names = ("supervisord", *(program.name for program in PROGRAMS))
     return any(_is_of_root(home.lock(name)) for name in names)
