@@ -170,6 +170,10 @@ def test_brand_of_more_than_32_mib_is_not_sent(tmp_path: Path) -> None:
         ("0,nan\n", "line 1: not `start_s,end_s,name`"),
         ("0,20\n20,inf\n", "line 2: not `start_s,end_s,name`"),
         ('[{"start_s": NaN, "end_s": 2}]', "is not valid JSON"),
+        ('[{"start_s": 0, "end_s": 1e999}]', "1e999 is not a finite number"),
+        ("[" * 100_000, "is not valid JSON"),
+        (f"1,2\n3,4,{'x' * 200_000}\n", "line 2: not `start_s,end_s,name`"),
+        ('0,20,"Lap\n1"\nten,20\n', "line 3: not `start_s,end_s,name`"),
     ],
 )
 def test_segments_that_cannot_be_read(tmp_path: Path, text: str, expected: str) -> None:

@@ -1,6 +1,7 @@
 """The file of `--segments`: JSON as the API takes it, or lines `start_s,end_s,name`."""
 
 import csv
+import io
 import json
 import math
 from pathlib import Path
@@ -24,31 +25,37 @@ def read(path: Path) -> list[NewSegment]:
 
 def _from_json(path: Path, text: str) -> list[NewSegment]:
     try:
-        segments: list[NewSegment] = json.loads(text, parse_constant=_refuse)
-    except ValueError as error:
+        segments: list[NewSegment] = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
         raise LocalFault(f"{path} is not valid JSON: {error}") from error
     return segments  # the server validates the fields and names each wrong one
 
 
 def _from_csv(path: Path, text: str) -> list[NewSegment]:
-    segments = []
-    for number, row in enumerate(csv.reader(text.splitlines()), 1):
-        if not row or row[0].lstrip().startswith("#"):
-            continue
-        try:
-            segment: NewSegment = {"start_s": _finite(row[0]), "end_s": _finite(row[1])}
-        except (ValueError, IndexError) as error:
-            raise LocalFault(f"{path}, line {number}: not `start_s,end_s,name`") from error
-        if name := ",".join(row[2:]).strip():
-            segment["name"] = name
-        segments.append(segment)
-    return segments
+    rows = csv.reader(io.StringIO(text, newline=""))
+    try:
+        return [_segment(row) for row in rows if _is_segment(row, rows.line_num)]
+    except (ValueError, IndexError, csv.Error) as error:
+        raise LocalFault(f"{path}, line {rows.line_num}: not `start_s,end_s,name`") from error
+
+
+def _is_segment(row: list[str], line: int) -> bool:
+    """Return whether the row is no empty line, no comment, and not the names of the columns."""
+    first = row[0].strip() if row else "#"
+    return not first.startswith("#") and (line, first) != (1, "start_s")
+
+
+def _segment(row: list[str]) -> NewSegment:
+    segment: NewSegment = {"start_s": _finite(row[0]), "end_s": _finite(row[1])}
+    if name := ",".join(row[2:]).strip():
+        segment["name"] = name
+    return segment
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(text)
+        raise ValueError(f"{text} is not a finite number")
     return number
 
 
