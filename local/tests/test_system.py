@@ -8,14 +8,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg2
 import pytest
 import requests
 
-from idrl_local import privileges, sample, supervision, system
+from idrl_local import fingerprints, privileges, sample, supervision, system
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, free_ports
-from idrl_local.programs import PROGRAMS
+from idrl_local.programs import DATABASE, PROGRAMS
 from idrl_testing.waiting import wait_until
 from worker_server.media.process import escape_attempts, guard
 from worker_server.media.process.child import ChildFiles, ChildLimits, guarded
@@ -132,6 +134,34 @@ def test_changed_settings_are_refused_by_name(environment: Mapping[str, str]) ->
     refused = command("up", {**environment, "RENDER_CRF": "30"})
     assert refused.returncode == 1
     assert "RENDER_CRF=30 (runs with the default)" in refused.stderr
+
+
+def test_changed_secrets_are_refused_and_change_nothing(
+    home: Home, ports: Ports, environment: Mapping[str, str]
+) -> None:
+    """The migration would set the role's password while the processes have the old one."""
+    kept, old = home.secrets_file.read_text(), home.secrets().web_db_password
+    home.secrets_file.write_text(kept.replace(old, "new"))
+    try:
+        refused = command("up", environment)
+    finally:
+        home.secrets_file.write_text(kept)
+    assert refused.returncode == 1
+    assert "is up with other secrets than" in refused.stderr
+    address = {"host": "127.0.0.1", "port": ports.postgres, "dbname": DATABASE}
+    psycopg2.connect(user="web", password=old, **address).close()
+
+
+def test_processes_of_an_older_checkout_are_replaced(
+    home: Home, ports: Ports, environment: Mapping[str, str]
+) -> None:
+    before = {program.name: pid_of(home, program.name) for program in PROGRAMS}
+    fingerprints.store(home, replace(fingerprints.stored(home), code="of the commit before"))
+    done = command("up", environment)
+    assert done.returncode == 0, done.stderr
+    assert "code from before the last change of the checkout" in done.stderr
+    assert not before.items() & {p.name: pid_of(home, p.name) for p in PROGRAMS}.items()
+    assert is_ready(ports)
 
 
 @pytest.mark.parametrize("user", ["the system's", "the caller's"])

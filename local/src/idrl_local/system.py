@@ -11,7 +11,15 @@ from pathlib import Path
 
 import requests
 
-from idrl_local import config, privileges, sample, servers, settings_check, supervision
+from idrl_local import (
+    config,
+    fingerprints,
+    privileges,
+    sample,
+    servers,
+    settings_check,
+    supervision,
+)
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken
 from idrl_local.programs import (
     DATABASE,
@@ -42,9 +50,10 @@ def up(
 ) -> Installation:
     """Start what is not running and return when the system takes work. Safe to run twice.
 
-    `write_line` gets what is awaited. Raises SystemFailed, PortTaken or HomeUnusable. If a program
-    ends, a system that this call started is stopped; if one is only late, the others keep running.
-    For root, the system is started as an unprivileged user, by another command.
+    A system that runs other code than the checkout now has is stopped and started, without losing
+    work. `write_line` gets what is awaited. Raises SystemFailed, PortTaken or HomeUnusable. If a
+    program ends, a system that this call started is stopped; if one is only late, the others keep
+    running. For root, the system is started as an unprivileged user, by another command.
     """
     if privileges.is_root():
         return _up_for_root(home, ports, environment, write_line)
@@ -58,6 +67,7 @@ def up(
         was_running = supervision.is_running(home)
         if was_running:
             _refuse_changes(installation)
+            was_running = not _stop_outdated(installation, write_line)
         with ExitStack() as undo:
             if not was_running:
                 settings_check.check(installation)
@@ -143,6 +153,30 @@ def _refuse_changes(installation: Installation) -> None:
             f"the system in {home.root} is up with other settings: {', '.join(changed)};"
             " `make down`, then `make up` applies them"
         )
+    started_with = fingerprints.stored(home).secrets
+    if started_with and started_with != fingerprints.present(installation.secrets).secrets:
+        raise HomeUnusable(
+            f"the system in {home.root} is up with other secrets than {home.secrets_file} has now;"
+            " `make down`, then `make up` applies them"
+        )
+
+
+def _stop_outdated(installation: Installation, write_line: WriteLine) -> bool:
+    """Stop a system that runs other code than the checkout has, and return whether it did.
+
+    Its workers release what they hold, which counts as no attempt.
+    """
+    home = installation.home
+    started_with = fingerprints.stored(home).code
+    if started_with == fingerprints.present(installation.secrets).code:
+        return False
+    settings_check.check(installation)
+    write_line(
+        f"the system in {home.root} runs code from before the last change of the checkout:"
+        " all of it is stopped and started again"
+    )
+    supervision.stop(home)
+    return True
 
 
 def down(home: Home, write_line: WriteLine = _silent) -> None:
@@ -179,6 +213,7 @@ def _begin(installation: Installation) -> None:
     installation.ports.check_free(host_of(installation.environment))
     (home.run / "port").write_text(str(installation.ports.nginx))
     settings_check.store_settings(home, installation.environment)
+    fingerprints.store(home, fingerprints.present(installation.secrets))
     (home.share / ".idrl-share").touch()
     _make_sample(home)
     postgres = home.data / "postgres"
