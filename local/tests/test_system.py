@@ -148,8 +148,9 @@ def test_changed_secrets_are_refused_and_change_nothing(
         home.secrets_file.write_text(kept)
     assert refused.returncode == 1
     assert "is up with other secrets than" in refused.stderr
-    address = {"host": "127.0.0.1", "port": ports.postgres, "dbname": DATABASE}
-    psycopg2.connect(user="web", password=old, **address).close()
+    psycopg2.connect(
+        host="127.0.0.1", port=ports.postgres, dbname=DATABASE, user="web", password=old
+    ).close()
 
 
 def test_processes_of_an_older_checkout_are_replaced(
