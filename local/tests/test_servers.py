@@ -95,6 +95,43 @@ def test_a_database_is_opened_by_the_version_that_made_it(
         servers.find_binaries(data)
 
 
+def test_pid_of_another_program_keeps_no_database_from_starting(
+    binaries: servers.Binaries, closed_folder: Path
+) -> None:
+    """After a power cut the pid in postmaster.pid may belong to any process of the same user."""
+    data, port = closed_folder / "data", servers.free_port()
+    servers.init_postgres(binaries, data, "postgres", PASSWORD)
+    command = servers.postgres_command(binaries, data, port, "fsync=off")
+    log = closed_folder.with_name("postgres.log")
+    sleep = servers.unprivileged(Path("/bin/sleep"))
+    with subprocess.Popen([*sleep, "600"]) as other:
+        try:
+            write_pid_file(data, other.pid)
+            refused = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert 'lock file "postmaster.pid" already exists' in refused.stderr
+            servers.remove_stale_pid_file(data)
+            with running(command, log) as process:
+                servers.wait_for_postgres(port, "postgres", PASSWORD, process)
+                servers.remove_stale_pid_file(data)
+                assert (data / "postmaster.pid").exists()  # it is the running server's
+        finally:
+            other.kill()
+
+
+def write_pid_file(data: Path, pid: int) -> None:
+    """Leave what a server leaves when the power is cut."""
+    (data / "postmaster.pid").write_text(f"{pid}\n{data}\n1764500000\n5432\n\n127.0.0.1\n")
+    servers.chown_to_nobody(data / "postmaster.pid")
+
+
+@pytest.mark.parametrize("text", ["", "0\n", "999999999\n", "no number\n"])
+def test_pid_file_without_a_process_is_left_to_postgres(tmp_path: Path, text: str) -> None:
+    servers.remove_stale_pid_file(tmp_path)
+    (tmp_path / "postmaster.pid").write_text(text)
+    servers.remove_stale_pid_file(tmp_path)
+    assert (tmp_path / "postmaster.pid").read_text() == text
+
+
 def test_a_database_is_made_and_served_in_a_closed_folder(
     binaries: servers.Binaries, closed_folder: Path
 ) -> None:

@@ -170,6 +170,7 @@ def _postgres(installation: Installation) -> list[str]:
     logs.mkdir(exist_ok=True)
     servers.chown_to_nobody(logs)
     data = installation.home.data / "postgres"
+    servers.remove_stale_pid_file(data)  # its lock is ours by now
     return servers.postgres_command(
         servers.find_binaries(data),
         data,

@@ -104,6 +104,22 @@ def init_postgres(binaries: Binaries, data: Path, superuser: str, password: str)
     new.rename(data)
 
 
+def remove_stale_pid_file(data: Path) -> None:
+    """Remove postmaster.pid where another program has the pid in it, as after a power cut.
+
+    PostgreSQL takes any process of its user for the server that wrote the file, and does not start.
+    The caller makes sure that no server of `data` is left.
+    """
+    file = data / "postmaster.pid"
+    try:
+        process = Path("/proc", file.read_text().split()[0])
+        is_of_data = (process / "cwd").samefile(data)
+    except (OSError, IndexError):  # without a file, a process, or the right to look: as it is
+        return
+    if not is_of_data:
+        file.unlink()
+
+
 def postgres_command(binaries: Binaries, data: Path, port: int, *settings: str) -> list[str]:
     """Return the command that serves `data` on loopback in the foreground.
 
