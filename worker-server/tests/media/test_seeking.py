@@ -51,7 +51,7 @@ def test_seek_aims_at_a_key_frame_that_starts_the_part(long_video: Source) -> No
 def test_seek_includes_pre_roll_for_sound(long_video: Source) -> None:
     known = replace(long_video, seeks_by_pts=True, keyframe_reorder_delay_s=Fraction(0))
     assert seeks(known) == [None, 20.01, 40.01]
-    assert seeks(replace(known, has_audio=True)) == [None, 19.84, 39.84]
+    assert seeks(replace(known, has_audio=True)) == [None, 19.7, 39.7]
 
 
 def test_seek_is_early_with_a_variable_frame_rate(long_video: Source) -> None:

@@ -86,18 +86,26 @@ def test_moviepy_reads_little_of_the_file(last: PartEdit) -> None:
     assert read_for(last, read) < 0.5
 
 
+PICTURES = {
+    "key frames apart": ("25", "-c:v libx264 -preset fast -bf 2 -g 25 -sc_threshold 0"),
+    "key frames only": ("60", "-c:v libx264 -preset ultrafast -g 1"),
+}
+
+
+@pytest.mark.parametrize("pictures", PICTURES)
 @pytest.mark.parametrize(
     "codec",
     ["aac -ar 8000", "libmp3lame -ar 22050 -b:a 24k", "libmp3lame -ar 16000 -b:a 16k", "libopus"],
 )
 def test_part_that_begins_at_a_key_frame_sounds_from_its_start(
-    codec: str, make: Make, render: Callable[..., Any]
+    codec: str, pictures: str, make: Make, render: Callable[..., Any]
 ) -> None:
     """The decoder has had the sound before, as much as it needs."""
     tone = "-f lavfi -i aevalsrc=exprs='0.4*sin(880*PI*t)':s=48000:d=4"
-    keys = "-c:v libx264 -preset fast -bf 2 -g 25 -sc_threshold 0 -pix_fmt yuv420p"
-    picture = "-f lavfi -i testsrc2=s=160x90:r=25:d=4"
-    path = make(f"{picture} {tone} {keys} -ac 1 -c:a {codec}", "s.mp4")
+    rate, keys = PICTURES[pictures]
+    picture = f"-f lavfi -i testsrc2=s=160x90:r={rate}:d=4"
+    streams = f"{picture} {tone} {keys} -pix_fmt yuv420p -ac 1 -c:a {codec}"
+    path = make(streams, "s.mp4")
     source = probe(path)
     clip = render(source, path, plan_parts(source, 2)[1], logo_s=0.0)
     assert level(clip.path, 0, 0.05) == pytest.approx(level(clip.path, 0.5, 1), rel=0.1)

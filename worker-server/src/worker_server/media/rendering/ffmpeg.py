@@ -40,8 +40,12 @@ _MARGIN_FRAMES = 2
 _STILL_QP_OFFSET = "-1/6"
 # Decoders whose samples may be infinite, no numbers, or far beyond full scale.
 _FLOAT_SOUND = {"pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "wavpack"}
-# Pre-roll of the audio decoder: an AAC packet has 21 ms, one of HE-AAC 46 ms.
-_SOUND_S = Fraction(1, 20)
+# Pre-roll of the audio decoder where the probe did not compare the codec's own with the file: two
+# packets of AAC at 8 kHz last 256 ms, and MP3 refers as far back.
+_SOUND_S = Fraction(3, 10)
+# Of files whose key frames' DTS leave the codec its pre-roll: an AAC packet has 21 ms, one of
+# HE-AAC 46 ms.
+_LEAST_SOUND_S = Fraction(1, 20)
 
 
 class FfmpegRenderer:
@@ -237,10 +241,11 @@ def _margin_s(edit: PartEdit) -> Fraction:
     if source.demuxer != "mov" or not source.is_indexed:
         return SEEK_MARGIN_S + source.reorder_delay_s
     # In MP4 sound is read from the key frame's DTS on: that must leave the decoder its pre-roll.
-    has_sound = source.keyframe_reorder_delay_s >= _SOUND_S or not source.has_audio
+    has_sound = source.keyframe_reorder_delay_s >= _LEAST_SOUND_S or not source.has_audio
     if source.seeks_by_pts and not source.is_vfr and has_sound:
         return -SEEK_OFFSET_FRAMES * frame_s
-    return source.reorder_delay_s + _MARGIN_FRAMES * frame_s
+    margin_s = source.reorder_delay_s + _MARGIN_FRAMES * frame_s
+    return max(margin_s, _SOUND_S) if source.has_audio else margin_s
 
 
 def _bumper_inputs(edit: PartEdit, shown: list[Layer]) -> list[str]:
