@@ -52,13 +52,9 @@ $(STAMP): locks/all.txt locks/uv.txt $(PROJECTS)
 	@touch $@
 
 # Services that root starts, and children in the sandbox, cannot write bytecode here: each start
-# would compile all that it imports again. Images of Python often tell every process to write none.
-WITH_BYTECODE = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python
-$(BYTECODE): $(STAMP) $(wildcard worker-server/src/worker_server/media/*/*.py)
-	@$(WITH_BYTECODE) -m compileall -q common/src web-server/src worker-server/src
-	@$(WITH_BYTECODE) -c "import gunicorn.app.wsgiapp, gunicorn.workers.gthread, celery.apps.worker, celery.bin.celery; \
-		import celery.concurrency.prefork, kombu.transport.redis, psycopg2, web_server.app, worker_server.app; \
-		import worker_server.jobs.tasks, worker_server.media.rendering.moviepy_child"
+# would compile all that it imports again.
+$(BYTECODE): $(STAMP) common/src/idrl_common/bytecode.py $(wildcard worker-server/src/worker_server/media/*/*.py)
+	@$(BIN)/python -m idrl_common.bytecode web_server worker_server
 	@touch $@
 
 demo: $(BYTECODE) ## make clips of a sample, of VIDEO=path or of URL=link, with a temporary system (or the one at AT=address)

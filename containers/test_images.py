@@ -82,11 +82,22 @@ def test_image_has_health_check_and_stop_signal(engine: Engine, image: str) -> N
     assert "/health" in str(config["Healthcheck"]["Test"])
 
 
-@pytest.mark.parametrize("image", [WEB, WORKER])
-def test_image_contains_bytecode(engine: Engine, image: str) -> None:
+@pytest.mark.parametrize(
+    ("image", "module"),
+    [
+        (WEB, "flask"),
+        (WORKER, "flask"),
+        (WORKER, "moviepy"),
+        (WORKER, "worker_server.media.rendering.moviepy_child"),
+    ],
+)
+def test_image_contains_bytecode(engine: Engine, image: str, module: str) -> None:
     """Containers cannot write byte code: without it every start would compile every module."""
-    script = "import flask, sys, pathlib; print(pathlib.Path(flask.__cached__).exists())"
-    assert inside(engine, image, "/app/bin/python", "-c", script).strip() == "True"
+    script = (
+        "import importlib.util, pathlib, sys;"
+        "print(pathlib.Path(importlib.util.find_spec(sys.argv[1]).cached).exists())"
+    )
+    assert inside(engine, image, "/app/bin/python", "-c", script, module).strip() == "True"
 
 
 def test_revision_is_the_commit(engine: Engine) -> None:
