@@ -6,8 +6,9 @@ A caller who sends one byte a second would keep a thread for hours within one `r
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from idrl_common.background import start_thread
 
@@ -24,23 +25,30 @@ class BodyDeadlines:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def within(self, connection: socket.socket | None, seconds: float) -> Iterator[None]:
+    def within(
+        self, connection: socket.socket | None, seconds: float
+    ) -> Iterator[Callable[[float], None]]:
         """End the body of this connection once the block has taken so long; None: no limit.
 
-        What has arrived by then can be read, and the call can be answered.
+        Yields a function that gives the block so many more seconds. What has arrived by the end
+        can be read, and the call can be answered.
         """
         if connection is None:
-            yield
+            yield lambda _: None
             return
         with self._lock:
             self._ends_at[connection] = time.monotonic() + seconds
             if self._thread is None:
                 self._thread = start_thread(self._run, "body-deadlines")
         try:
-            yield
+            yield partial(self._extend, connection)
         finally:
             with self._lock:
                 del self._ends_at[connection]
+
+    def _extend(self, connection: socket.socket, seconds: float) -> None:
+        with self._lock:
+            self._ends_at[connection] += seconds
 
     def _run(self) -> None:
         while True:

@@ -22,9 +22,11 @@ from worker_server.upload_files import (
 )
 
 Read = Callable[[int], bytes]
+Extend = Callable[[float], None]
 # A longer call ends with the bytes received so far, and the client resumes. With Upload-Checksum
-# they would be discarded, so such a call has no limit of this kind.
+# they are discarded, so such a call may take longer as long as its bytes come at this rate.
 MAX_CALL_S = 300
+MIN_CHECKED_BYTES_S = 16 * 1024
 _CONFIRM_EVERY_BYTES, _CONFIRM_EVERY_S = 32 * 1024 * 1024, 5.0
 _MIN_READ_BYTES, _MAX_READ_BYTES = 1024, 256 * 1024
 _SLOW_READ_S = 0.25
@@ -46,8 +48,11 @@ def sending_slots() -> Slots:
 class _Receiver:
     """Appends what `read` returns to the file; fsyncs regularly, and then counts it in the row."""
 
-    def __init__(self, descriptor: int, state: UploadState, checksum: Checksum | None) -> None:
+    def __init__(
+        self, descriptor: int, state: UploadState, checksum: Checksum | None, extend: Extend
+    ) -> None:
         self._descriptor = descriptor
+        self._extend = extend
         self.state = state
         self._checksum = checksum
         self._hash = checksum.new_hash() if checksum else None
@@ -68,14 +73,16 @@ class _Receiver:
             write_all(self._descriptor, chunk)
             if self._hash:
                 self._hash.update(chunk)
-                continue
-            if self._is_due():
+                more_s = len(chunk) / MIN_CHECKED_BYTES_S
+                self._extend(more_s)
+                ends_at += more_s
+            elif self._is_due():
                 self._confirm()
             if time.monotonic() > ends_at:
                 break
         if self._checksum and not self._matches():
             self._drop_pending()
-            raise Problem(460, "checksum_mismatch", "The bytes differ from their checksum.")
+            raise _mismatch(is_late=time.monotonic() > ends_at)
         self._confirm()
 
     def _drop_pending(self) -> None:
@@ -104,11 +111,12 @@ def receive(
     offset_bytes: int,
     body: tuple[Read, int | None],
     checksum: Checksum | None,
+    extend: Extend,
 ) -> UploadState:
     """Append the body, its read function and its length (None: chunked), to the upload.
 
-    Raise a Problem, UploadBusy, UploadGone or OffsetChanged. What was not confirmed is cut off by
-    the next call.
+    `extend` gives the body more seconds before it is ended. Raise a Problem, UploadBusy, UploadGone
+    or OffsetChanged. What was not confirmed is cut off by the next call.
     """
     read, length = body
     try:
@@ -116,7 +124,7 @@ def receive(
             state = uploads.find(owner_id, state.id)
             _check_offset(state, offset_bytes, length)
             seek_to_confirmed(descriptor, state.offset_bytes)
-            receiver = _Receiver(descriptor, state, checksum)
+            receiver = _Receiver(descriptor, state, checksum, extend)
             left_bytes = state.length_bytes - state.offset_bytes
             try:
                 # Of a chunked body, read one byte more than allowed, to notice one too long.
@@ -148,6 +156,13 @@ def _too_many(state: UploadState) -> Problem:
     message = f"The upload has {state.length_bytes} bytes in all; these are too many."
     offset_header = {"Upload-Offset": str(state.offset_bytes)}
     return Problem(413, "upload_too_large", message, headers=offset_header)
+
+
+def _mismatch(*, is_late: bool) -> Problem:
+    message = "The bytes differ from their checksum."
+    if is_late:
+        message = "The bytes came too slowly to be checked; send fewer of them in one call."
+    return Problem(460, "checksum_mismatch", message)
 
 
 def _chunks(read: Read, wanted_bytes: int) -> Iterator[bytes]:

@@ -144,8 +144,8 @@ def _new_upload() -> NewUpload:
 
 
 def _receive(state: UploadState, offset_bytes: int, checksum: tus.Checksum | None) -> UploadState:
-    connection = None if checksum else request.environ.get("gunicorn.socket")
-    with _DEADLINES.within(connection, upload_receiving.MAX_CALL_S):
+    connection = request.environ.get("gunicorn.socket")
+    with _DEADLINES.within(connection, upload_receiving.MAX_CALL_S) as extend:
         return upload_receiving.receive(
             current().remote_folder,
             caller().user_id,
@@ -153,6 +153,7 @@ def _receive(state: UploadState, offset_bytes: int, checksum: tus.Checksum | Non
             offset_bytes,
             (request.stream.read, request.content_length),
             checksum,
+            extend,
         )
 
 
