@@ -116,6 +116,15 @@ def test_key_expires_after_a_whole_number_of_days(
         assert_problem(refused, 400, "invalid_body")
 
 
+@pytest.mark.parametrize("name", ["", " ", "  "])
+def test_key_needs_a_name_that_shows(
+    client: FlaskClient, headers: dict[str, str], name: str
+) -> None:
+    answer = client.post("/me/keys", json={"name": name}, headers=headers)
+    assert_problem(answer, 400, "invalid_body")
+    assert [error["code"] for error in answer.get_json()["errors"]] == ["string_too_short"]
+
+
 @pytest.mark.parametrize("key", ["idrl_", "idrl_x", "idrl_" + "A" * 43, "idrl_" + "A" * 5000])
 def test_unknown_key_is_refused(client: FlaskClient, key: str) -> None:
     assert_problem(client.get("/tasks", headers=bearer(key)), 401, "token_invalid")

@@ -122,6 +122,7 @@ def test_file_type_is_detected_by_content(name: str, brand_calls: Brands, share:
     ("fields", "field"),
     [
         ({"name": ""}, "name"),
+        ({"name": " \u2003"}, "name"),
         ({"name": "n" * 201}, "name"),
         ({"before_s": "5.1"}, "before_s"),
         ({"before_s": "-1"}, "before_s"),

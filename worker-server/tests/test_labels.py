@@ -25,6 +25,8 @@ def _post(client: FlaskClient, auth: Auth, **fields: object) -> Any:  # noqa: AN
         ({"name": ""}, "name"),
         ({"name": "n" * 201}, "name"),
         ({"name": "two\nlines"}, "name"),
+        ({"name": " \u00a0\u200b"}, "name"),
+        ({"name": "\u3164\u2800"}, "name"),
         ({"name": "nul\x00"}, "name"),
         ({"name": 5}, "name"),
         ({"external_id": ""}, "external_id"),
@@ -45,6 +47,19 @@ def test_bad_labels_are_refused(
     assert problem(response) == (400, "invalid_body")
     assert [error["field"] for error in response.get_json()["errors"]] == [field]
     assert database.execute("SELECT count(*) FROM tasks") == [(0,)]
+
+
+def test_blank_names_of_changes_and_batches_are_refused(client: FlaskClient, auth: Auth) -> None:
+    """A task that shows no name cannot be chosen, nor can its deletion say what goes."""
+    link = _post(client, auth)["link"]
+    answers = [
+        client.patch(link, json={"name": " "}, headers=auth()),
+        client.post("/batches", json={"items": [{"url": URL}], "name": "\u2007"}, headers=auth()),
+        client.post("/batches", json={"items": [{"url": URL, "name": " "}]}, headers=auth()),
+    ]
+    codes = [[error["code"] for error in answer.get_json()["errors"]] for answer in answers]
+    assert codes == [["string_too_short"]] * 3
+    assert _post(client, auth, name=" é ")["name"] == " é "
 
 
 def _nested(levels: int) -> dict[str, Any]:
@@ -132,6 +147,7 @@ def test_without_labels_the_files_name_is_the_name(
         ("http://example.com/two%0Alines%00.mp4", "two lines .mp4"),
         ("http://example.com/%E2%80%AEtxt.mp4", " txt.mp4"),
         ("http://example.com/dir/", "example.com"),
+        ("http://example.com/%20%E3%85%A4", "example.com"),
         ("http://example.com", "example.com"),
         ("http://example.com/" + "n" * 300, "n" * 200),
     ],

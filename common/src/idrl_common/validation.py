@@ -31,6 +31,9 @@ _MAX_FIELD_NAME_LENGTH = 64
 # For strings without a `max_length` of their own: validators that take more than linear time must
 # never see more.
 _MAX_STRING_LENGTH = 4096
+# Letters, marks and a symbol that show nothing, though Unicode calls them printable: a combining
+# grapheme joiner, Hangul fillers, Khmer vowels without a form, Mongolian selectors, blank Braille.
+INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0]")
 
 
 def _no_nul(value: str) -> str:
@@ -39,7 +42,20 @@ def _no_nul(value: str) -> str:
     return value
 
 
+def is_blank(text: str) -> bool:
+    """Return whether the text shows nothing: spaces, control and invisible characters alone."""
+    return not any(char.isprintable() and char != " " for char in INVISIBLE.sub("", text))
+
+
+def _not_blank(value: str) -> str:
+    if is_blank(value):
+        raise PydanticCustomError("string_too_short", "Must have a visible character.")
+    return value
+
+
 CleanStr = Annotated[str, AfterValidator(_no_nul)]
+# For names that people choose by.
+NOT_BLANK = AfterValidator(_not_blank)
 
 
 def _as_int(value: object) -> object:

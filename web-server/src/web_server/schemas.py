@@ -1,6 +1,5 @@
 """What callers send, checked field by field; every broken rule has a code of its own."""
 
-import re
 import unicodedata
 from collections.abc import Callable
 from typing import Annotated, Self
@@ -17,7 +16,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from idrl_common.paging import PageQuery
-from idrl_common.validation import Body, CleanStr, JsonInt
+from idrl_common.validation import INVISIBLE, NOT_BLANK, Body, CleanStr, JsonInt
 from web_server.accounts import MAX_KEYS
 from web_server.passwords import MAX_LENGTH as PASSWORD_MAX_LENGTH
 from web_server.share_tokens import DEFAULT_LIFETIME_S, MAX_LIFETIME_S, MIN_LIFETIME_S
@@ -26,10 +25,6 @@ USERNAME_MAX_LENGTH = 64
 # Before normalisation, which takes quadratic time for a long row of combining marks.
 _RAW_MAX_LENGTH = 320
 PASSWORD_MIN_LENGTH = 8
-
-# Letters, marks and a symbol that show nothing, though Unicode calls them printable: a combining
-# grapheme joiner, Hangul fillers, Khmer vowels without a form, Mongolian selectors, blank Braille.
-_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0]")
 
 _PASSWORD_RULES: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
     (
@@ -96,7 +91,7 @@ def _new_password(value: str) -> str:
 
 
 def _printable(value: str) -> str:
-    if not value.isprintable() or _BLANK.search(value):
+    if not value.isprintable() or INVISIBLE.search(value):
         raise PydanticCustomError(
             "not_printable", "Must not contain control or invisible characters."
         )
@@ -157,7 +152,9 @@ class DeleteAccount(Body):
 class NewKey(Body):
     """The body of POST /me/keys; without `expires_in_days` the key is valid until it is deleted."""
 
-    name: Annotated[CleanStr, AfterValidator(_printable)] = Field(min_length=1, max_length=100)
+    name: Annotated[CleanStr, AfterValidator(_printable), NOT_BLANK] = Field(
+        min_length=1, max_length=100
+    )
     expires_in_days: JsonInt | None = Field(None, ge=1, le=3650)
 
 

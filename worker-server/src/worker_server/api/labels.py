@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from idrl_common.validation import NOT_BLANK, is_blank
+
 _MAX_NAME_LENGTH = 200
 _MAX_METADATA_BYTES = 4096
 # The JSON parser accepts 200 levels; documents nest the metadata a few levels deeper.
@@ -18,7 +20,9 @@ _ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 def default_name(url: str) -> str:
     """Return the name of the file in the URL, decoded, or the host where there is no file."""
     parts = urlsplit(url)
-    name = unquote(parts.path.rpartition("/")[2]) or parts.hostname or url
+    name = unquote(parts.path.rpartition("/")[2])
+    if is_blank(name):
+        name = parts.hostname or url
     printable = "".join(char if char.isprintable() else " " for char in name)
     return printable[:_MAX_NAME_LENGTH]
 
@@ -65,6 +69,8 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(each)
 
 
-Name = Annotated[str, Field(min_length=1, max_length=_MAX_NAME_LENGTH, pattern=_ONE_LINE)]
+Name = Annotated[
+    str, Field(min_length=1, max_length=_MAX_NAME_LENGTH, pattern=_ONE_LINE), NOT_BLANK
+]
 ExternalId = Annotated[str, Field(min_length=1, max_length=128, pattern=_ONE_LINE)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_bounded_metadata)]

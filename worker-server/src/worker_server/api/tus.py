@@ -9,6 +9,7 @@ from typing import Protocol
 from flask import request
 
 from idrl_common.problems import Problem
+from idrl_common.validation import is_blank
 
 VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,expiration,termination,checksum"
@@ -109,7 +110,7 @@ def checksum() -> Checksum | None:
 def _file_name(value: bytes) -> str | None:
     text = value.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
     name = "".join(char if char.isprintable() else " " for char in text).strip()
-    return name[:200] or None
+    return None if is_blank(name[:200]) else name[:200]
 
 
 def _bad_metadata() -> Problem:
