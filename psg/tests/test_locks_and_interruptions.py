@@ -12,6 +12,7 @@ from psg import migrate
 
 _INSERT = "INSERT INTO tasks (id, owner_id, url) VALUES (gen_random_uuid(), 1, '')"
 _WAITS = "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+_WAITS_FOR_WRITERS = "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'ShareRowExclusiveLock'"
 
 
 @pytest.mark.parametrize("revision", ["0013", "0016", "0022"])
@@ -32,6 +33,57 @@ def test_the_system_works_while_a_migration_waits_for_a_backup(
     assert scratch.execute("SELECT count(*) FROM tasks") == [(1,)]
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) >= "0023"
+
+
+def test_writers_go_on_while_a_migration_waits_for_one_of_them(
+    scratch: Database, engine: Engine
+) -> None:
+    migrate.upgrade(engine, scratch.settings(), "0020")
+    with engine.connect() as writer, ThreadPoolExecutor(1) as pool:
+        writer.execute(text(_INSERT))  # as a psql that was forgotten
+        upgrade = pool.submit(migrate.upgrade, engine, scratch.settings(), "0021")
+        try:
+            wait_until(lambda: scratch.execute(_WAITS_FOR_WRITERS))
+            scratch.execute(f"SET lock_timeout = '10s'; {_INSERT}")
+        finally:
+            writer.rollback()
+        upgrade.result()
+    assert scratch.execute("SELECT count(*) FROM tasks") == [(1,)]
+    triggers = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%owner_exists'"
+    assert scratch.execute(triggers) == [(7,)]
+
+
+_LOCK_PARTS = "LOCK TABLE parts IN ROW EXCLUSIVE MODE"
+_LOCK_TASKS = "LOCK TABLE tasks IN ROW EXCLUSIVE MODE"
+_ADD_EVENT = "INSERT INTO task_events (task_id, kind) SELECT id, 'claimed' FROM tasks"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "locked", "first", "second"),
+    [
+        ("0013", "0014", "parts", _LOCK_PARTS, _LOCK_TASKS),  # as a heartbeat of a part
+        ("0019", "0018", "tasks", _LOCK_TASKS, _ADD_EVENT),  # as a worker that ends a task
+    ],
+)
+def test_a_migration_outlasts_a_deadlock(
+    scratch: Database, engine: Engine, before: str, after: str, locked: str, first: str, second: str
+) -> None:
+    migrate.upgrade(engine, scratch.settings(), before)
+    waits = f"{_WAITS} AND relation = '{locked}'::regclass"  # a table's name
+    with engine.connect() as worker, ThreadPoolExecutor(1) as pool:
+        worker.execute(text("SET deadlock_timeout = '60s'"))  # the worker is not the victim
+        worker.execute(text(first))
+        if after > before:
+            migration = pool.submit(migrate.upgrade, engine, scratch.settings(), after)
+        else:
+            migration = pool.submit(migrate.downgrade, engine, after)
+        try:
+            wait_until(lambda: scratch.execute(waits))
+            worker.execute(text(second))
+        finally:
+            worker.rollback()
+        migration.result()
+    assert scratch.execute("SELECT version_num FROM alembic_version") == [(after,)]
 
 
 @pytest.mark.parametrize("direction", ["upgrade", "downgrade"])

@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from psycopg2.errors import LockNotAvailable
+from psycopg2.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 
@@ -84,12 +84,15 @@ def _newer_revision(connection: Connection) -> str | None:
 
 
 def _run(step: Callable[[], None]) -> None:
-    """Run an Alembic command until no lock stops it; it goes on where it was stopped."""
+    """Run an Alembic command until no lock stops it; it goes on where it was stopped.
+
+    Running services lock the same tables in another order, so there may be a deadlock.
+    """
     while True:
         try:
             step()
         except OperationalError as error:
-            if not isinstance(error.orig, LockNotAvailable):
+            if not isinstance(error.orig, LockNotAvailable | DeadlockDetected):
                 raise
             _log.warning("a transaction, such as a backup's, is using the table; trying again")
             time.sleep(_RETRY_S)

@@ -6,6 +6,9 @@ there, as when tasks are restored before accounts, and the worker's role needs n
 
 # ruff: noqa: S608 # the names of tables are those below
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from alembic import op
 
 revision = "0021"
@@ -77,7 +80,7 @@ def upgrade() -> None:
     """Add the triggers, each in a transaction of its own: no table waits for another's writers."""
     op.execute(_ADDED)
     op.execute(_DELETED)
-    with op.get_context().autocommit_block():
+    with op.get_context().autocommit_block(), _limited_lock_waits():
         for name in OWNED:
             op.execute(
                 f"CREATE OR REPLACE TRIGGER {name}_owner_exists AFTER INSERT ON {name}"
@@ -88,6 +91,16 @@ def upgrade() -> None:
             "CREATE OR REPLACE TRIGGER users_owner_has_rows BEFORE DELETE ON users"
             " FOR EACH ROW EXECUTE FUNCTION keep_owners()"
         )
+
+
+@contextmanager
+def _limited_lock_waits() -> Iterator[None]:
+    """As `psg.migrate` in transactions: while CREATE TRIGGER waits, all writers wait behind it."""
+    op.execute("SET lock_timeout = '2s'")
+    try:
+        yield
+    finally:
+        op.execute("RESET lock_timeout")
 
 
 def downgrade() -> None:
