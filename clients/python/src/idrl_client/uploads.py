@@ -31,10 +31,7 @@ def upload(
     that of a new one before the first byte is sent, and `on_progress` with the percentage sent,
     after each piece.
     """
-    try:
-        size_bytes = path.stat().st_size
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    size_bytes = _size_bytes(path)
     if size_bytes == 0:
         raise LocalFault(f"{path} is empty")
     upload_id = begun if begun and find_offset(connection, begun) is not None else None
@@ -44,6 +41,13 @@ def upload(
             save_upload_id(upload_id)
     _send_all(connection, path, upload_id, size_bytes, on_progress or (lambda _: None))
     return upload_id
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _create(connection: Connection, path: Path, size_bytes: int) -> str:
@@ -69,7 +73,7 @@ def _send_all(
     while offset < size_bytes:
         on_progress(100 * offset // size_bytes)
         try:
-            _send_chunk(connection, path, upload_id, offset)
+            _send_chunk(connection, path, upload_id, offset, size_bytes)
         except (Refused, Unreachable) as error:
             if isinstance(error, Refused) and error.code != "upload_offset":
                 raise
@@ -81,17 +85,13 @@ def _send_all(
         if failures == _ATTEMPTS:
             raise fault or Unreachable(f"{path} cannot be sent to {connection.base_url}")
         offset = arrived
+    _require_same_size(path, _size_bytes(path), size_bytes)
 
 
-def _send_chunk(connection: Connection, path: Path, upload_id: str, offset: int) -> None:
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            chunk = file.read(_CHUNK_BYTES)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    if not chunk:
-        raise LocalFault(f"{path} became shorter while it was being sent")
+def _send_chunk(
+    connection: Connection, path: Path, upload_id: str, offset: int, size_bytes: int
+) -> None:
+    chunk = _chunk(path, offset, size_bytes)
     headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
     connection.call(
         *("PATCH", f"/uploads/{upload_id}"),
@@ -99,6 +99,27 @@ def _send_chunk(connection: Connection, path: Path, upload_id: str, offset: int)
         is_repeatable=False,
         data=chunk,
     )
+
+
+def _chunk(path: Path, offset: int, size_bytes: int) -> bytes:
+    """Return the next bytes of the file; raise LocalFault where it has another size by now."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            chunk = file.read(_CHUNK_BYTES)
+            now_bytes = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    _require_same_size(path, now_bytes, size_bytes)
+    return chunk
+
+
+def _require_same_size(path: Path, now_bytes: int, size_bytes: int) -> None:
+    if now_bytes != size_bytes:
+        raise LocalFault(
+            f"{path} changed while it was being sent ({size_bytes} bytes, now {now_bytes}):"
+            " repeat the command when the file is complete"
+        )
 
 
 def find_offset(connection: Connection, upload_id: str) -> int | None:
