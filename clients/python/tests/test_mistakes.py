@@ -130,6 +130,14 @@ def test_mistake(
     assert expected in completed[1]
 
 
+@pytest.mark.parametrize("name", ["", ".", ".."])
+@pytest.mark.parametrize("command", ["show", "rm", "retry", "start"])
+def test_name_that_no_path_keeps_is_not_found(tmp_path: Path, command: str, name: str) -> None:
+    """As of a variable that is not set: `idrl rm "$TASK"` was method_not_allowed."""
+    code, line = idrl(command, name, home=tmp_path, **LOGGED_IN)
+    assert (code, f"nothing has the id '{name}'" in line) == (4, True)
+
+
 @pytest.mark.parametrize("arguments", [["ls", "-q"], ["show"], ["brands", "add"], ["retry"]])
 def test_argument_that_is_not_utf_8(tmp_path: Path, arguments: list[str]) -> None:
     code, line = idrl(*arguments, os.fsdecode(b"caf\xe9"), home=tmp_path, **LOGGED_IN)

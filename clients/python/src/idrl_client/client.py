@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from idrl_client.connection import Connection, DeletedBefore
 from idrl_client.documents import document, rows
-from idrl_client.errors import LocalFault
+from idrl_client.errors import LocalFault, NotFound
 from idrl_client.models import (
     Account,
     Brand,
@@ -166,11 +166,18 @@ class Client:
 
 
 def _path(task_id: str) -> str:
-    return f"/tasks/{quote(task_id, safe='')}"
+    return f"/tasks/{_segment(task_id)}"
 
 
 def _brand_path(brand_id: str) -> str:
-    return f"/brands/{quote(brand_id, safe='')}"
+    return f"/brands/{_segment(brand_id)}"
+
+
+def _segment(identifier: str) -> str:
+    """Return the segment of a path; raise NotFound for those that URLs drop (RFC 3986, 5.2.4)."""
+    if identifier in {"", ".", ".."}:
+        raise NotFound(f"nothing has the id '{identifier}'")
+    return quote(identifier, safe="")
 
 
 def _as_parts(fields: Mapping[str, str | float]) -> dict[str, tuple[None, str]]:
