@@ -92,6 +92,21 @@ def test_avi_whose_recorder_crashed(
     assert click_times(path)[:2] == pytest.approx([0.1, 1.1], abs=0.03)
 
 
+@pytest.mark.parametrize("kept", [-2000, -60])
+@pytest.mark.parametrize("codec", ["mjpeg -pix_fmt yuvj420p", "mpeg4 -g 10"])
+def test_avi_that_ends_within_its_last_picture(
+    codec: str, kept: int, numbered: Numbered, prepared: Prepared, tmp_path: Path
+) -> None:
+    """Its header has the length of the whole; less than a second is missing, and the index."""
+    whole = numbered(100, "25", "s.avi", f"-c:v {codec} -q:v 3", sound=False).read_bytes()
+    path = tmp_path / "s.avi"
+    path.write_bytes(whole[: whole.rindex(b"idx1") + kept])
+    numbers = read_numbers(prepared(path)[1])
+    # Decoders show what there is of the picture that is cut off, or leave it out.
+    assert 96 < len(numbers) <= 100
+    assert numbers[:-1] == list(range(len(numbers) - 1))
+
+
 @pytest.mark.parametrize(
     "kind", some_slow(["mp4", "mkv", "flv", "ts", "hevc mp4", "mpeg-4 mp4"], "mkv", "flv")
 )

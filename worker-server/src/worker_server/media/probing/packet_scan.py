@@ -54,7 +54,7 @@ _MPEG4_PICTURE = b"\0\0\1\xb6"  # vop_start_code (ISO/IEC 14496-2, 6.2.5)
 LOSSY_DEMUXERS = {"mpegts", "mpeg", "ogg", "asf"}
 
 # In these a recording may end within a packet; `check_complete` finds whether more was declared.
-_RECORDED_DEMUXERS = {"mov", "flv"}
+_RECORDED_DEMUXERS = {"mov", "flv", "avi"}
 
 
 def max_gap_s(demuxer: str) -> int:
