@@ -119,7 +119,8 @@ def _section(program: Program) -> dict[str, str]:
         "autostart": "false",
         "autorestart": "true",
         "startsecs": "5",
-        "startretries": "100",
+        # Each attempt is a second later than the one before. A disk may be full for a weekend.
+        "startretries": "1000000",
         "stopsignal": program.stop_signal,
         "stopwaitsecs": str(program.stop_wait_s),
         "killasgroup": "true",

@@ -107,7 +107,7 @@ def execute(home: Home) -> None:
     command = [
         sys.executable,
         "-m",
-        "supervisor.supervisord",
+        "idrl_local.run_supervisord",
         "-c",
         str(home.run / "supervisord.conf"),
     ]
