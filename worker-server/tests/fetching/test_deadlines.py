@@ -197,19 +197,20 @@ def test_slow_source_above_the_minimum_rate_is_downloaded(site: Site, fetch: Fet
     ).size_bytes == len(BODY)
 
 
-def test_slow_disk_is_not_counted_as_a_stall(site: Site, fetch: Fetcher) -> None:
-    """The pause between two reads is longer than the stall limit."""
+@pytest.mark.parametrize("limit", ["stall_s", "timeout_s"])
+def test_slow_disk_is_not_counted(site: Site, fetch: Fetcher, limit: str) -> None:
+    """The pause between two reads is longer than the limit."""
     pauses: list[bool] = []
 
     class Slow(list[tuple[int, int | None]]):
         def append(self, item: tuple[int, int | None]) -> None:
             if not pauses:
-                pauses.append(threading.Event().wait(0.8))
+                pauses.append(threading.Event().wait(2.5))
             super().append(item)
 
     fetch.progress = Slow()
     assert fetch(
-        site.on("/v.mp4", lambda x: x.reply(BODY * 20)), stall_s=0.3
+        site.on("/v.mp4", lambda x: x.reply(BODY * 20)), **{limit: 2.0}
     ).size_bytes == 20 * len(BODY)
     assert pauses == [False]
 

@@ -176,9 +176,10 @@ class _Transfer:
         while data:
             if self._size_bytes + len(data) > self._limits.max_bytes:
                 raise self._too_large()
-            self._file.write(data)
-            self._size_bytes += len(data)
-            self._on_progress(self._size_bytes, self._total_bytes)
+            with self._watchdog.storing():
+                self._file.write(data)
+                self._size_bytes += len(data)
+                self._on_progress(self._size_bytes, self._total_bytes)
             data = self._read(reply)
 
     def _read_first(self, reply: Reply) -> bytes:

@@ -9,8 +9,8 @@ class FetchLimits:
 
     `timeout_s` covers the whole download with its retries. `first_byte_s` covers one request from
     resolving the name to the end of the headers. `stall_s` is the time without a byte, and the
-    window over which `min_bytes_per_s` is required; time spent waiting for our own disk does not
-    count. `max_retries` counts failures in a row.
+    window over which `min_bytes_per_s` is required. Time spent waiting for our own disk counts in
+    none of them. `max_retries` counts failures in a row.
 
     `max_retry_after_s`: a server that asks for a longer wait has failed. A wait above `max_pause_s`
     ends the download, so that it does not hold a worker. Once bytes have been received, they would

@@ -26,6 +26,7 @@ class Watchdog:
         self._limits = limits
         self._should_stop = should_stop
         self._deadline = time.monotonic() + limits.timeout_s
+        self._is_storing = False
         self._headers_due: float | None = None
         self._meter = _Meter(limits)
         self._lock = threading.Lock()
@@ -68,6 +69,19 @@ class Watchdog:
         finally:
             with self._lock:
                 self._meter.end_wait()
+
+    @contextlib.contextmanager
+    def storing(self) -> Iterator[None]:
+        """Put the deadline off by the time in the block: a share that hangs is no slow source."""
+        began = time.monotonic()
+        with self._lock:
+            self._is_storing = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._deadline += time.monotonic() - began
+                self._is_storing = False
 
     def received(self, size_bytes: int) -> None:
         """Record that bytes were received."""
@@ -112,7 +126,9 @@ class Watchdog:
             return error
         if stopped:
             return Stopped("the download was stopped")
-        if time.monotonic() >= self._deadline:
+        with self._lock:
+            is_over = not self._is_storing and time.monotonic() >= self._deadline
+        if is_over:
             return FetchFailed(
                 FailureCode.SOURCE_TOO_SLOW,
                 f"The download took longer than {self._limits.timeout_s:g} s.",
