@@ -13,12 +13,13 @@ from flask.testing import FlaskClient
 
 from idrl_testing.database import Database
 from idrl_testing.waiting import wait_until
+from worker_server.api import services
 from worker_server.db import db
 from worker_server.errors import WorkFailed
 from worker_server.jobs import sweep
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime
-from worker_server.queue import cancellation, leases, requeueing, totals
+from worker_server.queue import cancellation, events, leases, requeueing, totals
 from worker_server.queue.parts import Clip
 from worker_server.queue.retry_policy import RetryLimits
 from worker_server.settings import Settings
@@ -27,10 +28,12 @@ from worker_testing import (
     claim_part,
     claim_task,
     expire_leases,
+    finish_cancel,
     plan,
     post,
     processing,
     submit,
+    task_of,
 )
 
 Auth = Callable[..., dict[str, str]]
@@ -210,3 +213,25 @@ def test_bytes_of_a_broken_download_are_counted(
     query = "SELECT sum(amount) FROM metric_increments WHERE metric = 'idrl_bytes_total'"
     [(counted,)] = database.execute(query)
     assert counted == 200_000
+
+
+def test_time_is_not_negative_where_the_clock_was_set_back(
+    client: FlaskClient, database: Database
+) -> None:
+    """By more than 24 days: as negative milliseconds, such a time is no 32-bit integer."""
+    processing(parts=1)
+    lease = claim_part()
+    events.record_progress(lease, events.EventKind.CLAIMED)
+    canceled = processing(parts=1, owner_id=2)
+    assert services.delete_task(2, canceled) == "canceling"
+    database.execute("UPDATE task_events SET at = at + interval '30 days'")
+    database.execute(
+        "UPDATE tasks SET created_at = created_at + interval '30 days',"
+        " cancel_requested_at = cancel_requested_at + interval '30 days'"
+    )
+    clip = Clip(f"{lease.task_id}/0.mp4", 10, "0" * 64, 600, "encode")
+    assert leases.finish_part(lease, clip)
+    assert finish_cancel(canceled)
+    assert task_of(canceled).canceled_in_ms == 0
+    assert value(client, "idrl_first_part_wait_seconds_sum") == 0
+    assert value(client, 'idrl_render_speed_ratio_sum{rendered_by="encode"}') is None

@@ -142,7 +142,8 @@ def finish_cancels(session: ScopedSession, task_ids: Sequence[uuid.UUID], freed_
     elapsed_s = func.extract("epoch", func.clock_timestamp() - Task.cancel_requested_at)
     values = {
         "status": TaskStatus.CANCELED,
-        "canceled_in_ms": func.least(elapsed_s * 1000, 2**31 - 1),
+        # Less than 0 where the clock was set back meanwhile.
+        "canceled_in_ms": func.greatest(0, func.least(elapsed_s * 1000, 2**31 - 1)),
         "freed_bytes": freed_bytes,
         "finished_at": func.now(),
         **lease_cleared(),

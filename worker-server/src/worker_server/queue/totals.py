@@ -230,4 +230,5 @@ def _quality() -> ColumnElement[str]:
 
 
 def _seconds_since(at: SQLColumnExpression[Any]) -> ColumnElement[Any]:
-    return func.extract("epoch", func.clock_timestamp() - at)
+    """Return the seconds since then; 0 where the clock was set back meanwhile."""
+    return func.greatest(func.extract("epoch", func.clock_timestamp() - at), 0)
