@@ -11,12 +11,28 @@ from flask.testing import FlaskClient
 from upload_testing import CONTENT, Uploads, file_of
 
 from idrl_testing.database import Database
+from worker_server import sweeper
 from worker_server.app import create_app
 from worker_server.jobs import sweep
+from worker_server.jobs.runtime import SweepClock
 from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_uploads
-from worker_server.queue import leases, retention, webhooks
+from worker_server.queue import claims, leases, removals, retention, submissions, webhooks
+from worker_server.queue.claims import PartLease
+from worker_server.queue.statuses import PartStatus
+from worker_server.queue.submissions import Submission
 from worker_server.settings import Settings
-from worker_testing import SOURCE, claim_task, finished_part, plan, post, problem, submit
+from worker_testing import (
+    SOURCE,
+    claim_part,
+    claim_task,
+    finished_part,
+    part_of,
+    plan,
+    post,
+    problem,
+    processing,
+    submit,
+)
 
 Auth = Callable[..., dict[str, str]]
 SetClock = Callable[[datetime], None]
@@ -236,3 +252,37 @@ def test_receiver_that_asks_for_a_year_is_tried_again_after_a_day(
     assert webhooks.claim(30) is None
     set_clock(at + DAY)
     assert webhooks.claim(30) is not None
+
+
+@pytest.mark.usefixtures("deliveries")
+@pytest.mark.parametrize("back", [60 * MINUTE, DAY])
+def test_clock_that_is_set_back_delays_no_work(
+    set_clock: SetClock, settings: Settings, back: timedelta
+) -> None:
+    """Removals, webhooks and the leases of dead workers too; a planned task waits all the same."""
+    group, *_ = sweeper.groups(settings, SweepClock())
+
+    def sweep_at(at: datetime) -> None:
+        set_clock(at)
+        for _ in range(2):  # a round that comes late leaves the leases to the next one
+            assert sweeper.run_round(group, "test:1")
+
+    at = datetime.now(UTC) + MINUTE
+    sweep_at(at)
+    planned = submissions.create_task(Submission(1, "", starts_manually=True))[0].id
+    assert leases.begin_processing(claim_task(), SOURCE, "source", plan(1))
+    lost = processing(parts=2)
+    lost_part = claim_part()
+    removals.request_for([planned])
+    assert webhooks.claim(30) is not None
+    queued = submit(owner_id=2)
+    sweep_at(at - back)
+    assert claim_task().task_id == queued
+    assert claim_part() == PartLease(lost, 1, 1)
+    assert removals.due_removals(9) == [planned]
+    sweep_at(at - back + MINUTE)
+    assert part_of(lost_part).status == PartStatus.WAITING
+    assert webhooks.claim(30) is not None
+    for number in (0, 1):
+        assert claim_part() == PartLease(lost, 2, number)
+    assert claims.claim_part("me", 30) is None

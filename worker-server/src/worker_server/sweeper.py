@@ -28,7 +28,7 @@ from worker_server.jobs.brands import remove_unneeded_brands
 from worker_server.jobs.runtime import worker_name
 from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_uploads
 from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
-from worker_server.queue import workers
+from worker_server.queue import clock_changes, workers
 from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
 
@@ -65,6 +65,7 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     share = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
     fast_interval_s = min(settings.sweep_s, 2.0)
     leases = (workers.LEASES_STEP, partial(sweep.reclaim_leases, settings, clock))
+    times = (clock_changes.CLOCK_STEP, partial(sweep.correct_times, settings))
     downloads = ("downloads", partial(sweep.preempt_downloads, share))
     renders = ("renders", partial(sweep.preempt_renders, share))
     wakeups = ("wakeups", partial(sweep.send_wakeups, settings))
@@ -77,7 +78,7 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     counts = ("totals", partial(sweep.fold_totals, settings))
     rows = ("rows", partial(sweep.delete_old_rows, settings))
     return [
-        Group(0, settings.sweep_s, [leases, downloads, renders], ends_process=True),
+        Group(0, settings.sweep_s, [leases, times, downloads, renders], ends_process=True),
         Group(1, fast_interval_s, [wakeups], ends_process=True),
         Group(2, _FILES_EVERY_S, [files, uploads]),
         Group(3, workers.SLOW_INTERVAL_S, [expired, rows, strays, stray_uploads, brands]),

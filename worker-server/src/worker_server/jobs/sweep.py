@@ -18,6 +18,7 @@ from worker_server.jobs.runtime import SweepClock
 from worker_server.queue import (
     backlog,
     batches,
+    clock_changes,
     events,
     leases,
     preemption,
@@ -44,6 +45,13 @@ _BATCH_SIZE = 1000
 _EXPIRED_BATCH_SIZE = 50
 # A share that hangs must not hold up the round, which reclaims leases too.
 _SHARE_WAIT_S = 0.5
+
+
+def correct_times(_: Settings) -> None:
+    """Let nothing wait for times that the database's clock has shown before it was set back."""
+    back_s = clock_changes.correct_times()
+    if back_s:
+        _log.warning("the database's clock was set back", extra={"seconds": round(back_s)})
 
 
 def reclaim_leases(settings: Settings, clock: SweepClock) -> None:
