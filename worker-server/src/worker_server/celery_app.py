@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery, Task
 from flask import Flask
 from kombu.transport.redis import Transport
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import ResponseError
 
 from worker_server.redis_client import tls_options
 from worker_server.settings import Settings
@@ -30,9 +30,10 @@ _TRANSPORT = {
 }
 
 
-# kombu lets OutOfMemoryError (maxmemory reached) end the worker's main process. Listed as a
+# kombu lets an error that Redis answers end the worker's main process: no memory left, a failed
+# save, a server that has become a replica or misses its own, a right taken away. Listed as a
 # connection error, it makes the worker wait and reconnect instead.
-Transport.connection_errors = (*Transport.connection_errors, OutOfMemoryError)
+Transport.connection_errors = (*Transport.connection_errors, ResponseError)
 
 
 def init_celery(app: Flask, settings: Settings) -> "Celery[Any]":

@@ -4,7 +4,8 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -122,6 +123,63 @@ def test_full_redis_evicts_nothing_and_tasks_run_once(
         client.config_set("maxmemory", 0)
     workers.start()
     check_run_once(system, early + late)
+
+
+def fail_to_save(client: "redis.Redis") -> None:
+    """Have Redis refuse writes because it could not save: its file's name is a folder's."""
+    directory: Any = client.config_get("dir")
+    [folder] = directory.values()
+    Path(os.fsdecode(folder), "dump.rdb").mkdir()
+    client.config_set("save", "3600 1")
+    client.bgsave()
+    facts: Any = {}
+    while facts.get("rdb_last_bgsave_status") != "err":
+        facts = client.info("persistence")
+        time.sleep(0.05)
+
+
+def set_rights(client: "redis.Redis", right: str) -> None:
+    client.execute_command("ACL", "SETUSER", "default", right)  # type: ignore[no-untyped-call] # redis's own
+
+
+# What Redis answers, what makes it do so, and what ends that.
+REFUSALS: dict[str, tuple[Callable[..., object], Callable[..., object]]] = {
+    "replica": (
+        lambda redis: redis.replicaof("127.0.0.1", 1),
+        lambda redis: redis.replicaof("NO", "ONE"),
+    ),
+    "NOREPLICAS": (
+        lambda redis: redis.config_set("min-replicas-to-write", 1),
+        lambda redis: redis.config_set("min-replicas-to-write", 0),
+    ),
+    "MISCONF": (fail_to_save, lambda redis: redis.config_set("save", "")),
+    "no permissions": (
+        lambda redis: set_rights(redis, "-brpop"),
+        lambda redis: set_rights(redis, "+brpop"),
+    ),
+}
+
+
+@pytest.mark.parametrize("answer", REFUSALS)
+def test_workers_go_on_while_redis_refuses_and_after_it(
+    system: "System",
+    default_workers: "Workers",
+    redis_server: "Redis",
+    site: str,
+    sample: Sample,
+    answer: str,
+) -> None:
+    worker = default_workers.start()
+    default_workers.start_sweeper()
+    system.wait(lambda: "fetch-render-0@test ready" in default_workers.log())
+    begin, end = REFUSALS[answer]
+    with redis.Redis.from_url(redis_server.url) as client:
+        begin(client)
+        system.wait(lambda: answer in default_workers.log())
+        waiting = system.post(f"{site}/{sample(2)}")
+        end(client)
+    check_run_once(system, [waiting])
+    assert worker.poll() is None
 
 
 @pytest.mark.parametrize("is_alive", [True, False])
