@@ -44,9 +44,12 @@ export UV_CACHE_DIR := $(CURDIR)/.cache/uv
 endif
 endif
 
+# Without a network pip says only that there is no such version.
+NO_PACKAGES := make setup downloads packages from pypi.org, and pip, above, could not: is there a connection to it, or behind a proxy HTTPS_PROXY?
+
 $(STAMP): locks/all.txt locks/uv.txt $(PROJECTS)
 	@local/make_venv.sh "$(PYTHON)" $(VENV) $(PYTHON_GIVEN)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt || { echo "$(NO_PACKAGES)" >&2; exit 1; }
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/all.txt $(if $(wildcard $(BENCH_STAMP)),locks/bench.txt)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
 	@touch $@

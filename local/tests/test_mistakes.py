@@ -303,6 +303,27 @@ def test_setup_names_a_python_that_is_too_old_or_missing(
     assert line.endswith("make setup PYTHON=python3.12")
 
 
+def test_setup_names_the_network_that_it_lacks(tmp_path: Path) -> None:
+    """The last line of pip was `No matching distribution found for uv==…`."""
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    no_network = {"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_RETRIES": "0"}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    done = subprocess.run(
+        ["make", "setup", f"VENV={tmp_path}"],
+        env={**variables, **no_network, "PIP_CONFIG_FILE": os.devnull, "PIP_IGNORE_INSTALLED": "1"},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "downloads packages from pypi.org" in done.stderr.splitlines()[-2]
+
+
 @pytest.mark.parametrize("fault", ["its Python is gone", "its making was interrupted"])
 def test_setup_makes_a_broken_environment_again(tmp_path: Path, fault: str) -> None:
     venv = tmp_path / "venv"
