@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stderr
@@ -214,3 +216,25 @@ def test_no_line_has_a_token(log: Log) -> None:
     first, second = log.lines()
     assert (first["message"], first["header"]) == ("Exception on /s/-/parts/0 [GET]", "-")
     assert "'http://127.0.0.1/s/-'" in str(second["exc_info"])
+
+
+@pytest.mark.parametrize(
+    ("text", "logged"),
+    [
+        ("/a.eyJ/eyJb.c/eyJ.d.", "/a.eyJ/eyJb.c/-"),
+        ("eyJa.eyJb.c.d, xeyJ..y", "-.d, x-"),
+        ("eyJeyJ.eyJ.eyJ eyJ.eyJ", "- eyJ.eyJ"),
+    ],
+)
+def test_tokens_are_found_between_what_is_none(log: Log, text: str, logged: str) -> None:
+    logging.getLogger("some.module").error(text)
+    assert log.lines()[0]["message"] == logged
+
+
+@pytest.mark.parametrize("text", ["'eyJ' * 10**6", "'eyJ.' + 'eyJ' * 10**6"])
+def test_tokens_are_found_in_linear_time(text: str) -> None:
+    """A path may be 8 KiB long, and every call has a line."""
+    code = f"import logging; from idrl_common import logs; logs.configure('sample'); text = {text}"
+    command = [sys.executable, "-c", f"{code}; logging.error(text)"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert len(json.loads(done.stderr)["message"]) >= 3 * 10**6

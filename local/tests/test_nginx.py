@@ -1,6 +1,9 @@
 import json
 import re
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
@@ -305,6 +308,32 @@ def test_logs_have_no_token_of_a_share_link(edge: "Edge") -> None:
     assert "c2lnbmF0dXJl" not in text
     logged = [json.loads(line)["path"] for line in text.splitlines()]
     assert logged[:2] == ["/s/-", "/s/-/parts/0"]
+
+
+@pytest.mark.parametrize(
+    ("path", "logged"),
+    [
+        ("/nope/eyJa.b.c/x?eyJ", "/nope/-/x"),
+        ("/nope/eyJa.b/eyJeyJ/e/eyJ.eyJ.eyJ/e", "/nope/eyJa.b/eyJeyJ/e/-/e"),
+        ("/eye/eyJa?eyJ.b.c", "/eye/eyJa"),
+        ("/" + "eyJ" * 2600, "/" + "eyJ" * 2600),
+        ("/" + "eyJ/" * 1900 + "eyJ.b.c", "/" + "eyJ/" * 1900 + "-"),
+        ("/" + "e" * 7800 + "eyJ.b.c", "/" + "e" * 7800 + "-"),
+    ],
+)
+def test_tokens_are_found_between_what_is_none(edge: "Edge", path: str, logged: str) -> None:
+    requests.get(edge.url + path, timeout=30)
+    (line,) = edge.access_log().splitlines()
+    assert json.loads(line)["path"] == logged
+
+
+def test_tokens_are_found_in_linear_time() -> None:
+    """A process of nginx answers no other call meanwhile."""
+    template = Path(__file__).parents[2] / "web-server/nginx/nginx.conf.template"
+    (pattern,) = re.findall(r'"~(.*idrl_before_token>.*)" "', template.read_text())
+    pattern = pattern.replace("(?<idrl", "(?P<idrl")
+    code = f"import re; assert not re.search({pattern!r}, '/' + 'eyJ' * 10**6)"
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
 
 
 @pytest.mark.parametrize(

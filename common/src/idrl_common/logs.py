@@ -13,7 +13,8 @@ from pythonjsonlogger.json import JsonFormatter
 from idrl_common import request_ids
 
 # A JWT in a path is a share link's: who has it may download. Its first characters encode `{"`.
-_TOKEN = re.compile(r"eyJ[\w-]*\.[\w-]*\.[\w-]*")
+# What only begins like one matches too, as it would else be read again from each `eyJ` in it.
+_TOKEN = re.compile(r"eyJ[\w-]*+(\.[\w-]*+\.[\w-]*+)?")
 # Where it stands in a path, also one that was changed on its way, as by a line break in a mail.
 _OF_SHARE = re.compile(r"(?<=^/s/)[^/]+")
 _access = logging.getLogger("access")
@@ -26,6 +27,10 @@ class _AddIds(logging.Filter):
         if trace := request_ids.traceparent.get():
             record.traceparent = trace
         return True
+
+
+def _without_tokens(text: str) -> str:
+    return _TOKEN.sub(lambda match: match[0] if match[1] is None else "-", text)
 
 
 def _as_json(fields: object, **_: object) -> str:
@@ -41,7 +46,7 @@ class _Formatter(JsonFormatter):
     def format(self, record: logging.LogRecord) -> str:
         access = getattr(record, "access", None)
         if access is None:  # such as Flask's line on an exception, which has the call's path
-            return _TOKEN.sub("-", super().format(record))
+            return _without_tokens(super().format(record))
         return _as_json(self._access_line(record, access))
 
     def _access_line(
@@ -95,7 +100,7 @@ def install(app: Flask) -> None:
             elapsed_ms = round(request_ids.elapsed_s() * 1000, 1)
             access = {
                 "method": request.method,
-                "path": _TOKEN.sub("-", _OF_SHARE.sub("-", request.path)),
+                "path": _without_tokens(_OF_SHARE.sub("-", request.path)),
                 "status": response.status_code,
             }
             extra = {"access": {**access, "elapsed_ms": elapsed_ms, **_caller_and_refusal()}}
