@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -42,6 +44,11 @@ def responding(status: int, **headers: str) -> Callable[[Exchange], None]:
         exchange.end_headers()
 
     return answer
+
+
+def test_ranges_are_read_in_linear_time() -> None:
+    code = "from web_server import ranges; ranges._RANGE.fullmatch('bytes=' + ' ' * 10**6 + 'x')"
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
 
 
 @pytest.mark.parametrize("status", [200, 206])

@@ -6,7 +6,7 @@ from flask import request
 
 # One range. Of several ones nginx makes multipart/byteranges, and the tasks service serves none;
 # nginx refuses tabs, and numbers beyond 63 bits, such as the 18446744073709551615 of some players.
-_RANGE = re.compile("bytes= *[0-9]{0,18} *- *[0-9]{0,18} *", re.IGNORECASE)
+_RANGE = re.compile("bytes= *+[0-9]{0,18} *+- *+[0-9]{0,18} *+", re.IGNORECASE)
 # The tasks service also takes tags without quotes and dates in other formats, and an If-Match
 # without a value for none.
 _TAG = '(W/)?"[^",]*"'
