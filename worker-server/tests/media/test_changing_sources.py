@@ -145,6 +145,7 @@ def test_pieces_of_one_shape_stay_plain(numbered: Numbered, join: Join) -> None:
 
 LAYOUT = "-af aformat=channel_layouts="
 LATM = "-mpegts_flags +latm -c:a aac"
+AC3, EAC3 = "-c:a ac3 -ac 6", "-c:a eac3 -ac 6"
 DTS, TRUEHD = "-c:a dca -strict -2", "-c:a truehd -strict -2"
 SOUNDS = {
     "ac-3, 5.1 to stereo": ("mkv", "-c:a ac3 -ac 6", "-c:a ac3 -ac 2"),
@@ -154,6 +155,9 @@ SOUNDS = {
     "ac-3, 5.0 to 5.1": ("mkv", f"-c:a ac3 {LAYOUT}5.0(side)", f"-c:a ac3 {LAYOUT}5.1(side)"),
     "ac-3, 3.0 to 3.1": ("ts", f"-c:a ac3 {LAYOUT}3.0", f"-c:a ac3 {LAYOUT}3.1"),
     "e-ac-3, 5.0 to 5.1": ("ts", f"-c:a eac3 {LAYOUT}5.0(side)", f"-c:a eac3 {LAYOUT}5.1(side)"),
+    "ac-3, levels of the mix": ("mkv", AC3, f"{AC3} -center_mixlev 0.707"),
+    "ac-3, further levels": ("ts", f"{AC3} -ltrt_cmixlev 0.5", f"{AC3} -ltrt_cmixlev 1.0"),
+    "e-ac-3, levels of the mix": ("mkv", EAC3, f"{EAC3} -loro_cmixlev 1.0"),
     "latm, stereo to 5.1": ("ts", f"{LATM} -ac 2", f"{LATM} -ac 6"),
     "latm, 48 to 44.1 kHz": ("ts", f"{LATM} -ar 48000", f"{LATM} -ar 44100"),
     "dts, 5.1 to stereo": ("mkv", f"{DTS} -ac 6", f"{DTS} -ac 2"),
@@ -171,7 +175,7 @@ def test_sound_of_changing_format_stays_in_place(
     picture = f"-f lavfi -i testsrc2=s=160x90:r=25:d=2 {CLICKS.format(seconds=2)} {X264} -g 25"
     pieces = [make(f"{picture} {sound}", f"piece.{name}") for sound in sounds]
     source, path = prepared(join(f"joined.{name}", *pieces))
-    assert source.frame_count == 100
+    assert (source.frame_count, source.preparation) == (100, Preparation.NORMALIZE)
     # Codecs delay sound by less than one of their blocks.
     assert click_times(path) == pytest.approx([0.1, 1.1, 2.1, 3.1], abs=0.045)
 

@@ -96,6 +96,31 @@ def test_the_front_keeps_its_level_in_every_container(
     assert level(clip.path, 1.2, 1.8) == pytest.approx(expected, rel=0.06)
 
 
+MIXES = {
+    "usual": ("-c:a ac3", 0.595),
+    "quiet": ("-c:a ac3 -center_mixlev 0.5", 0.5),
+    "further levels": ("-c:a ac3 -center_mixlev 0.5 -loro_cmixlev 1.0", 1.0),
+    "e-ac-3": ("-c:a eac3 -loro_cmixlev 1.0", 1.0),
+    "for matrix decoders": ("-c:a eac3 -dmix_mode ltrt -ltrt_cmixlev 0.5 -loro_cmixlev 1.0", 0.5),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "engine"), [("s.mkv", "ffmpeg"), ("s.mkv", "moviepy"), ("s.wmv", "ffmpeg")]
+)
+@pytest.mark.parametrize("kind", MIXES)
+def test_centre_has_the_level_that_the_stream_gives(
+    kind: str, name: str, engine: str, make: Make, render_all: Callable[..., list[Any]]
+) -> None:
+    """As in a Dolby decoder, for which the sound was mastered; also where it is normalized."""
+    codec, factor = MIXES[kind]
+    centre = f"-f lavfi -i aevalsrc=exprs=0|0|0.5*sin(2*PI*700*t)|0|0|0:s={RATE}:d=1:c=5.1"
+    streams = f"{PICTURE.format(seconds=1)} {centre} {X264} {codec} -b:a 448k"
+    (clip,) = render_all(make(streams, name), engine=engine)
+    expected = 0.5 * factor / 2**0.5
+    assert level(clip.path, 1.2, 1.8) == pytest.approx((expected, expected), rel=0.06)
+
+
 CUSTOM = {
     "film order": (
         "FL+FC+FR+SL+SR+LFE",

@@ -1,6 +1,6 @@
 """Reads side data of frames, also of types that PyAV does not know."""
 
-from av import VideoFrame
+from av.frame import Frame
 from av.sidedata.sidedata import SideDataContainer, Type
 
 
@@ -16,7 +16,7 @@ def _new_type(cls: type[Type], value: object) -> Type:
 Type._missing_ = classmethod(_new_type)  # type: ignore[assignment] # with the enum's own type
 
 
-def side_data_of(frame: VideoFrame) -> SideDataContainer:
+def side_data_of(frame: Frame) -> SideDataContainer:
     """Return the frame's side data by type.
 
     `frame.side_data` would keep what it returns in the frame, and that refers to the frame: such a

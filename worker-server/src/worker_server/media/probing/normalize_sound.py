@@ -10,6 +10,7 @@ from av import AudioFrame, AudioStream
 from av.audio.codeccontext import AudioCodecContext
 from av.container import OutputContainer
 
+from worker_server.media.model.downmix import Resampler, mix_levels, stereo_resampler
 from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_DRIFT_S
 from worker_server.media.model.source import Source
 from worker_server.media.probing.sound_layouts import Selection, replace_own_order, selection_of
@@ -99,8 +100,9 @@ class SoundWriter:
         self._own_order = replace_own_order(decoder)
         self._origin_s = source.origin_s
         self._end = round(source.duration_s * AUDIO_RATE)
-        self._resampler: av.AudioResampler | None = None
-        self._decoded: tuple[int, str, str] | None = None  # rate, layout and format
+        self._resampler: Resampler | None = None
+        # Rate, layout, format and levels of the mix.
+        self._decoded: tuple[int, str, str, str] | None = None
         self._selection: Selection | None = None
         self._written = 0  # samples
         self._position: int | None = None  # sample index at which the next decoded one belongs
@@ -108,7 +110,7 @@ class SoundWriter:
     def add(self, frame: AudioFrame, shifts: list[int | None]) -> None:
         """Resample a decoded frame, and write it at its time; `shifts` as in CorrectedTimes."""
         begin = self._begin_sample(frame, shifts)
-        decoded = (frame.sample_rate, frame.layout.name, frame.format.name)
+        decoded = frame.sample_rate, frame.layout.name, frame.format.name, mix_levels(frame)
         if decoded != self._decoded:
             self.resynchronize()
             self._decoded = decoded
@@ -177,12 +179,13 @@ class SoundWriter:
             self._write_stereo(samples)
 
 
-def _resampler_of(frame: AudioFrame) -> av.AudioResampler:
+def _resampler_of(frame: AudioFrame) -> Resampler:
     # Resampling one channel to stereo would make it 3 dB quieter. Its layout may also have no
     # name, as in WMV and AVI, or be that of one loudspeaker, as in MOV.
-    layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
+    if frame.layout.nb_channels == 1:
+        return av.AudioResampler(format="flt", layout="mono", rate=AUDIO_RATE)
     # Mixed into integers, 5.1 would become 7.7 dB quieter than in sources that are not normalized.
-    return av.AudioResampler(format="flt", layout=layout, rate=AUDIO_RATE)
+    return stereo_resampler(frame, AUDIO_RATE)
 
 
 def _as_integers(samples: npt.NDArray[Any]) -> Samples:

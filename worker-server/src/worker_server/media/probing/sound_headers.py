@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 
+from worker_server.media.probing.bits import Bits
+
 HEAD_BYTES = 12
 # Single channel, channel pair (ISO/IEC 14496-3, 4.4.2.1); other elements may precede them.
 _AAC_ELEMENTS = (0, 1)
 _MONO = 3
 _SURROUND, _STEREO = 4, 2  # of AC-3's acmod: a bit, and a value
+_ALTERNATE_AC3 = 6  # bsid of AC-3 with further levels of a mix (ETSI TS 102 366, annex D)
 
 
 def sound_header_reader(codec: str) -> Callable[[bytes], tuple[int, ...] | None] | None:
@@ -22,15 +25,40 @@ def _aac(header: bytes) -> tuple[int, ...] | None:
 
 
 def _ac3(header: bytes) -> tuple[int, ...] | None:
+    """Return rate, channels, whether they have bass, and the levels of a mix to stereo."""
     if header[:2] != b"\x0b\x77":
         return None
-    if header[5] >> 3 > 10:  # E-AC-3 (ETSI TS 102 366, E.1.2)
+    version = header[5] >> 3
+    if version > 10:  # E-AC-3 (ETSI TS 102 366, E.1.2)
         dependent = header[2] >> 6 == 1
-        return None if dependent else (header[4] >> 6, header[4] & 15)
-    mode = header[6] >> 5
-    has_centre, has_surround = mode & 1 and mode > 1, mode & _SURROUND
-    mix_bits = 2 * (bool(has_centre) + bool(has_surround) + (mode == _STEREO))
-    return header[4] >> 6, mode, header[6] >> (4 - mix_bits) & 1  # the last is LFE's
+        return None if dependent else _eac3(Bits(header[4:]))
+    bits, rate, levels = Bits(header[6:]), header[4] >> 6, []
+    mode = bits.read(3)
+    if mode & 1 and mode > 1:
+        levels.append(bits.read(2))
+    if mode & _SURROUND:
+        levels.append(bits.read(2))
+    bits.read(2 * (mode == _STEREO))
+    bass = bits.read(1)
+    if version == _ALTERNATE_AC3 and mode:
+        bits.read(5)
+        for length in (8, 8, 7):  # compression, language, production
+            bits.read(length * bits.read(1))
+        bits.read(2)
+        levels.append(bits.read(14 * bits.read(1)))
+    return rate, mode, bass, *levels
+
+
+def _eac3(bits: Bits) -> tuple[int, ...]:
+    rate, _, mode, bass = (bits.read(length) for length in (2, 2, 3, 1))
+    bits.read(10)
+    bits.read(8 * bits.read(1))  # compression
+    if not mode or not bits.read(1):
+        return rate, mode, bass, 0, 0, 0
+    preferred = bits.read(2 * (mode > _STEREO))
+    has_centre, has_surround = mode & 1 and mode > _STEREO, mode & _SURROUND
+    levels = bits.read(6 * (bool(has_centre) + bool(has_surround)))
+    return rate, mode, bass, preferred, levels, bits.read(5 * bits.read(1)) if bass else 0
 
 
 def _latm(header: bytes) -> tuple[int, ...] | None:

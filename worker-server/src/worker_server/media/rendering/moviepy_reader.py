@@ -19,6 +19,7 @@ from av.filter import Graph
 
 from worker_server.media.model import colour, deinterlacing
 from worker_server.media.model.containers import open_source, seek_sound
+from worker_server.media.model.downmix import Resampler, stereo_resampler
 from worker_server.media.model.edit import AUDIO_RATE, MAX_SOUND_DRIFT_S, PartEdit
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.process.child import ChildLimits, guarded
@@ -178,9 +179,10 @@ def _sound_from(edit: PartEdit, start_s: Fraction) -> Iterator[tuple[Fraction, S
             seek_sound(container, audio, start_s, edit.source.video_index)
         # Mono is copied to both channels at full level: swresample would lower it by 3 dB.
         is_mono = edit.source.audio_channels == 1
-        layout = "mono" if is_mono else "stereo"
-        resampler = AudioResampler(format="flt", layout=layout, rate=AUDIO_RATE)
+        resampler: Resampler | None = None
         for frame in container.decode(audio):
+            if resampler is None:
+                resampler = _mono_resampler() if is_mono else stereo_resampler(frame, AUDIO_RATE)
             for resampled in resampler.resample(frame):
                 if resampled.pts is not None and resampled.time_base is not None:
                     samples = resampled.to_ndarray().astype(np.float32, copy=False)
@@ -189,3 +191,7 @@ def _sound_from(edit: PartEdit, start_s: Fraction) -> Iterator[tuple[Fraction, S
                         resampled.pts * resampled.time_base,
                         np.repeat(samples, 2, axis=1) if is_mono else samples,
                     )
+
+
+def _mono_resampler() -> AudioResampler:
+    return AudioResampler(format="flt", layout="mono", rate=AUDIO_RATE)
