@@ -232,6 +232,16 @@ def test_without_silence_the_quietest_moment_is_cut(make: Make) -> None:
     assert cut(path, Cut.SILENCE)[0] == pytest.approx(25 * 3.5, abs=2)
 
 
+@pytest.mark.parametrize("inaudible", ["0.3", "0.3*sin(4*PI*t)", "0.2-0.1*t/8"])
+def test_what_nobody_hears_does_not_hide_a_pause(make: Make, inaudible: str) -> None:
+    """An offset of the recorder, or rumble of wind, is louder here than the speech."""
+    speech = "0.05*sin(880*PI*t)*not(between(t,3.05,3.35)+between(t,6.7,7))"
+    inputs = ["-f", "lavfi", "-i", f"testsrc2=s={SIZE}:r=25:d=8"]
+    inputs += ["-f", "lavfi", "-i", f"aevalsrc=exprs='{inaudible}+{speech}':s=48000:d=8"]
+    path = make("", "o.mkv", *inputs, "-c:v", "libx264", "-c:a", "pcm_s16le")
+    assert cut(path, Cut.SILENCE) == pytest.approx([25 * 3.2, 25 * 6.85, 200], abs=2)
+
+
 @pytest.mark.parametrize("kind", SEARCHED)
 def test_without_anything_to_find_parts_end_at_the_limit(make: Make, kind: Cut) -> None:
     options = "-c:v libx264 -g 100000 -sc_threshold 0 -preset ultrafast"

@@ -23,6 +23,7 @@ _SEEK_MARGIN_S = Fraction(1, 2)  # pre-roll: a decoder's first samples after a s
 # Moments within 1 dB of the quietest one, or below -80 dBFS, count as equally quiet.
 _AS_QUIET = 10**0.1
 _INAUDIBLE = 1e-8
+_MAX_CHANNELS = 64  # those after them do not count
 
 Power = NDArray[np.float64]
 
@@ -46,17 +47,27 @@ class QuietCuts:
         return min(high, max(low, round(middle_s * rate)))
 
     def _power(self, start_s: Fraction, end_s: Fraction) -> Power | None:
-        """Return the mean square of the sound in bins of 20 ms; bins without samples are 0."""
-        sums = np.zeros(max(1, math.ceil((end_s - start_s) / _BIN_S)))
-        counts = np.zeros_like(sums)
+        """Return the power of the sound in bins of 20 ms; bins without samples are 0.
+
+        It is the variance, so that an offset of the recorder and rumble, which nobody hears, do not
+        count.
+        """
+        size = max(1, math.ceil((end_s - start_s) / _BIN_S))
+        counts, squares, sums = np.zeros(size), np.zeros(size), np.zeros((_MAX_CHANNELS, size))
         for at_s, frame in self._frames(start_s, end_s):
-            squares = (_samples(frame) ** 2).mean(axis=0)
-            offsets_s = float(at_s - start_s) + np.arange(len(squares)) / frame.sample_rate
+            samples = _samples(frame)[:_MAX_CHANNELS]
+            offsets_s = float(at_s - start_s) + np.arange(samples.shape[1]) / frame.sample_rate
             bins = np.floor(offsets_s / float(_BIN_S)).astype(np.int64)
-            inside = (bins >= 0) & (bins < len(sums))
-            sums += np.bincount(bins[inside], squares[inside], len(sums))
-            counts += np.bincount(bins[inside], minlength=len(sums))
-        return sums / np.maximum(counts, 1) if counts.any() else None
+            inside = (bins >= 0) & (bins < size)
+            counts += np.bincount(bins[inside], minlength=size)
+            squares += np.bincount(bins[inside], (samples**2).mean(axis=0)[inside], size)
+            for total, channel in zip(sums, samples, strict=False):
+                total += np.bincount(bins[inside], channel[inside], size) / len(samples) ** 0.5
+        if not counts.any():
+            return None
+        counts = np.maximum(counts, 1)
+        power: Power = np.maximum(squares / counts - ((sums / counts) ** 2).sum(axis=0), 0)
+        return power
 
     def _frames(self, start_s: Fraction, end_s: Fraction) -> Iterator[tuple[Fraction, AudioFrame]]:
         """Yield decoded sound with its times, in seconds from the source's first frame."""
