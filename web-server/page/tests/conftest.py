@@ -83,13 +83,18 @@ class Visitor:
         unique = time.time_ns()
         self.email = f"a{unique}@example.com"
         account = {"username": f"Ada {unique}", "email": self.email, "password": PASSWORD}
-        self._post("auth/signup", {**account, "password_2": PASSWORD})
-        self._post("auth/login", {"email": self.email, "password": PASSWORD, "session": True})
+        self.post("auth/signup", {**account, "password_2": PASSWORD})
+        self.log_in()
         self.page.add_init_script(LOGGED_IN)
         self.open()
         self.page.wait_for_selector("#links")
 
-    def _post(self, path: str, body: dict[str, object]) -> None:
+    def log_in(self) -> None:
+        """Give the browser a new session of the account, by the API."""
+        self.post("auth/login", {"email": self.email, "password": PASSWORD, "session": True})
+
+    def post(self, path: str, body: dict[str, object]) -> None:
+        """Make a call with the browser's session."""
         headers = {"Sec-Fetch-Site": "same-origin"}
         answer = self.context.request.post(f"{self.base_url}/{path}", data=body, headers=headers)
         assert answer.ok, answer.text()

@@ -202,12 +202,7 @@ def _check_rest(visitor: Visitor, system: RunningSystem, check: Callable[[str], 
     check("account")
     system.execute(f"UPDATE users SET role = 'operator' WHERE email = '{visitor.email}'")
     # Tokens say whose they are: one of an operator is needed.
-    login = {"email": visitor.email, "password": PASSWORD, "session": True}
-    same_origin = {"Sec-Fetch-Site": "same-origin"}
-    answer = visitor.context.request.post(
-        f"{visitor.base_url}/auth/login", data=login, headers=same_origin
-    )
-    assert answer.ok
+    visitor.log_in()
     visitor.open("system")
     page.wait_for_selector(".tiles")
     check("system")
