@@ -63,3 +63,37 @@ def test_used_part_of_a_limit_is_not_rounded_up_to_it(visitor: Visitor) -> None:
     expect(visitor.page.locator(".usage", has_text="Vídeo aceptado hoy")).to_contain_text(
         "1,5 h / 2 h"
     )
+
+
+def test_refused_characters_and_times_are_explained_in_the_language(
+    visitor: Visitor, video_url: str
+) -> None:
+    page = visitor.page
+    page.select_option("#language", "es")
+    page.fill("#links", video_url)
+    page.locator("summary").click()
+    for moments, reason in (
+        (
+            "0:00 - 0:01 vuelta\t1",
+            "Lleva un carácter que no se admite, como un tabulador.",
+        ),
+        ("0:00 - 999:99:99", "Demasiado grande."),
+    ):
+        page.fill("#segments", moments)
+        page.locator("form button.primary").click()
+        expect(page.locator("#segments-error")).to_have_text(f"Línea 1: {reason}")
+
+
+def test_refused_name_of_a_key_is_explained_at_its_field(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.show("account")
+    page.select_option("#language", "es")
+    page.fill("#key-name", "port\u200bátil")  # as copied from some web pages
+    page.locator("form.inline button").click()
+    name = page.locator("#key-name")
+    expect(name).to_have_accessible_description("Lleva un carácter que no se ve.")
+    expect(name).to_have_attribute("aria-invalid", "true")
+    page.fill("#key-name", "portátil")
+    page.locator("form.inline button").click()
+    page.locator("dialog .code").wait_for()
+    expect(name).not_to_have_attribute("aria-invalid", "true")

@@ -74,6 +74,8 @@ function Keys() {
       load(); // not awaited: the next key may be made meanwhile
     });
   };
+  const [reason] = error.value?.errors || [];
+  const wrong = reason && sentenceOf(reason.code, reason.message);
   const revoke = (/** @type {any} */ key) => inTurn(async () => {
     await call("DELETE", `/me/keys/${key.key_id}`);
     await load();
@@ -90,10 +92,10 @@ function Keys() {
       </li>`)}
     </ul>
     <form class="inline" onSubmit=${onSubmit}>
-      <${Field} id="key-name" label=${t("keys.name")}><input id="key-name" name="name" required maxlength="100" /><//>
+      <${Field} id="key-name" label=${t("keys.name")} error=${wrong}><input id="key-name" name="name" required maxlength="100" /><//>
       <button>${t("keys.make")}</button>
     </form>
-    <${Failure} error=${error.value || keys.error} />
+    <${Failure} error=${wrong ? keys.error : error.value || keys.error} />
     ${made.value && html`<${Dialog} title=${t("keys.made")} onClose=${() => (made.value = null)}>
       <p>${t("keys.once")}</p>
       <${Copy} text=${made.value.key} label=${t("keys.made")} />
