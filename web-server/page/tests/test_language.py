@@ -97,3 +97,16 @@ def test_refused_name_of_a_key_is_explained_at_its_field(visitor: Visitor) -> No
     page.locator("form.inline button").click()
     page.locator("dialog .code").wait_for()
     expect(name).not_to_have_attribute("aria-invalid", "true")
+
+
+def test_status_of_the_system_is_in_the_language(visitor: Visitor, system: RunningSystem) -> None:
+    page = visitor.page
+    system.execute(f"UPDATE users SET role = 'operator' WHERE email = '{visitor.email}'")
+    visitor.log_in()  # tokens say whose they are: one of an operator is needed
+    page.select_option("#language", "es")
+    visitor.open("system")
+    kinds = page.get_by_role("region", name="Procesos").locator("td:nth-child(2)")
+    kinds.first.wait_for()
+    assert set(kinds.all_inner_texts()) == {
+        "Descargas", "Creación de clips", "Mantenimiento"
+    }  # fmt: skip

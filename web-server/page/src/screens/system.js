@@ -29,7 +29,7 @@ export function System() {
     <${Table} title=${t("system.workers")} heads=${["system.name", "system.kinds", "system.seen", "system.fault"]}
       rows=${value.workers.map((/** @type {any} */ worker) => [
         worker.name,
-        worker.kinds.join(", "),
+        worker.kinds.map((/** @type {string} */ kind) => t(`kind.${kind}`)).join(", "),
         `${worker.is_alive ? "" : "⚠ "}${ago(worker.seen_at)}`,
         worker.fault_code ? sentenceOf(worker.fault_code) : "",
       ])} />
