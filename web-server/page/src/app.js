@@ -2,7 +2,7 @@
 // The page's frame: header, navigation, the screen that the URL's hash names, the log-in dialog.
 import { useEffect, useLayoutEffect } from "preact/hooks";
 import { isHelpOpen, listen } from "./keys.js";
-import { connection, usePolled } from "./poll.js";
+import { usePolled } from "./poll.js";
 import { place } from "./router.js";
 import { Account } from "./screens/account.js";
 import { Batch } from "./screens/batch.js";
@@ -14,8 +14,8 @@ import { System } from "./screens/system.js";
 import { Task } from "./screens/task.js";
 import { Tasks } from "./screens/tasks.js";
 import { isStillIn, logOut, startError, state, user } from "./session.js";
-import { Dialog, Failure, html, LiveRegion } from "./ui.js";
-import { ago, LANGUAGES, language, setLanguage, t } from "./words.js";
+import { Dialog, Failure, html, LiveRegion, LostConnection } from "./ui.js";
+import { LANGUAGES, language, setLanguage, t } from "./words.js";
 
 const READY_MS = 60_000;
 
@@ -52,7 +52,7 @@ function OwnPage() {
         ${!isOut && html`<button class="quiet" onClick=${logOut}>${t("nav.logout")}</button>`}
       </div>
     </header>
-    ${connection.value.isLost && html`<p class="banner"><span role="alert">${t("offline")}</span> ${t("offline.since", { ago: ago(new Date(connection.value.lastMs).toISOString()) })}</p>`}
+    <${LostConnection} />
     ${isStillIn.value && html`<p class="banner" role="alert">${t("nav.still_in")}</p>`}
     <main id="main" tabindex="-1">${isOut ? html`<${SignIn} />` : html`<${Screen} key=${user.value?.user_id} />`}</main>
     ${isHelpOpen.value && html`<${KeysDialog} />`}

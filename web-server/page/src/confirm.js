@@ -5,7 +5,7 @@ import { useId } from "preact/hooks";
 import { Dialog, html } from "./ui.js";
 import { t } from "./words.js";
 
-/** A modal dialog that confirms an action. @param {{title: string, means: string, action: string, keep: string,
+/** A modal dialog that confirms an action; the one that changes nothing has the focus. @param {{title: string, means: string, action: string, keep: string,
  * onSure: () => void, onClose: () => void}} props */
 export function ConfirmDialog({ title, means, action, keep, onSure, onClose }) {
   const id = useId();
@@ -13,7 +13,7 @@ export function ConfirmDialog({ title, means, action, keep, onSure, onClose }) {
     <p id=${id}>${means}</p>
     <div class="actions">
       <button class="danger primary" onClick=${onSure}>${action}</button>
-      <button class="quiet" onClick=${onClose}>${keep}</button>
+      <button class="quiet" autofocus onClick=${onClose}>${keep}</button>
     </div>
   <//>`;
 }

@@ -5,8 +5,9 @@ import htm from "htm";
 import { h } from "preact";
 import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { ApiError } from "./api.js";
+import { connection } from "./poll.js";
 import { uptimeMs } from "./time.js";
-import { adviceOf, clock, t } from "./words.js";
+import { adviceOf, ago, clock, t } from "./words.js";
 
 export const html = htm.bind(h);
 
@@ -31,6 +32,13 @@ export function announce(sentence) {
 export function LiveRegion({ dialog = "" }) {
   const { sentence, atMs, dialog: of } = announced.value;
   return html`<div class="hidden" role="status" aria-live="polite"><span key=${atMs}>${of === dialog && sentence}</span></div>`;
+}
+
+/** Says that the system does not answer, while it does not. */
+export function LostConnection() {
+  const { isLost, lastMs } = connection.value;
+  if (!isLost) return null;
+  return html`<p class="banner"><span role="alert">${t("offline")}</span> ${t("offline.since", { ago: ago(new Date(lastMs).toISOString()) })}</p>`;
 }
 
 /** An error as a sentence, which alone is announced: each try of a poll gives another request id.
@@ -155,6 +163,7 @@ export function Dialog({ title, describedBy = null, onClose, children, wide = fa
       <h2 id=${id}>${title}</h2>
       ${onClose && html`<button class="quiet" onClick=${onClose} aria-label=${t("action.close")}>✕</button>`}
     </header>
+    <${LostConnection} />
     ${children}
     <${LiveRegion} dialog=${id} />
   </dialog>`;

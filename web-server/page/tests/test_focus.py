@@ -166,3 +166,18 @@ def test_focus_does_not_return_to_a_place_the_user_left(
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     expect(page.locator(".row")).to_have_count(1)
     assert page.evaluate("document.activeElement.localName") == "body"
+
+
+def test_focus_of_a_question_is_on_what_deletes_nothing(
+    visitor: Visitor, system: RunningSystem
+) -> None:
+    page = visitor.page
+    system.add_tasks(visitor.email, 1)
+    visitor.show("tasks")
+    page.locator(".row input").press("Space")
+    page.locator(".bulk .danger").press("Enter")
+    expect(page.get_by_role("button", name="Keep it")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.locator(".bulk .danger")).to_be_focused()
+    expect(page.locator(".row")).to_have_count(1)

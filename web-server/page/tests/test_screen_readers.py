@@ -62,6 +62,24 @@ def test_lost_connection_is_announced_once(timed_visitor: Visitor) -> None:
     assert page.evaluate("window.alerts") == ["No connection."]
 
 
+def test_lost_connection_is_announced_in_an_open_dialog(
+    visitor: Visitor, system: RunningSystem
+) -> None:
+    page = visitor.page
+    system.add_tasks(visitor.email, 1)
+    visitor.show("tasks")
+    page.locator(".row input").check()
+    page.locator(".bulk .danger").click()
+    visitor.context.set_offline(True)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    # Browsers hide the rest of the page from screen readers meanwhile.
+    alert = page.get_by_role("dialog").get_by_role("alert")
+    expect(alert).to_have_text("No connection.")
+    visitor.context.set_offline(False)
+    expect(alert).to_have_count(0)
+    expect(page.get_by_role("dialog")).to_have_count(1)
+
+
 def test_error_is_announced_once_while_it_lasts(timed_visitor: Visitor) -> None:
     """Each response has another request id."""
     page = timed_visitor.page
