@@ -64,14 +64,14 @@ function Countdown({ untilMs }) {
   return html`<span aria-hidden="true">${leftS.value > 0 && leftS.value < Infinity && t("error.wait", { time: clock(leftS.value) })}</span>`;
 }
 
-/** @param {any} props */
-export function Field({ label, hint, error, children, id }) {
+/** @param {any} props `describedBy`: id of a further description among the children */
+export function Field({ label, hint, error, children, id, describedBy = "" }) {
   const field = useRef(/** @type {HTMLElement | null} */ (null));
   useLayoutEffect(() => {
     const input = field.current?.querySelector(`[id="${id}"]`);
-    setAttribute(input, "aria-describedby", [hint && `${id}-hint`, error && `${id}-error`].filter(Boolean).join(" "));
+    setAttribute(input, "aria-describedby", [hint && `${id}-hint`, error && `${id}-error`, describedBy].filter(Boolean).join(" "));
     setAttribute(input, "aria-invalid", error ? "true" : "");
-  }, [id, !!hint, !!error]);
+  }, [id, !!hint, !!error, describedBy]);
   return html`<div class="field" ref=${field}>
     <label for=${id}>${label}</label>
     ${children}

@@ -181,3 +181,6 @@ def test_focus_of_a_question_is_on_what_deletes_nothing(
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page.locator(".bulk .danger")).to_be_focused()
     expect(page.locator(".row")).to_have_count(1)
+    visitor.show("account")
+    page.get_by_role("button", name="Delete the account").press("Enter")
+    expect(page.get_by_role("dialog").get_by_label("Password")).to_be_focused()

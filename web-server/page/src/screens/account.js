@@ -159,7 +159,7 @@ function DeleteAccount() {
       <p>${t("account.delete_means")}</p>
       <form onSubmit=${onSubmit}>
         <${Username} />
-        <${Password} id="delete-password" name="password" autocomplete="current-password" error=${wrong.password} />
+        <${Password} id="delete-password" name="password" autocomplete="current-password" autofocus error=${wrong.password} />
         <${Failure} error=${rest} />
         <button class="danger primary">${t("account.delete")}</button>
       </form>

@@ -1,6 +1,6 @@
 // @ts-check
 import { useSignal } from "@preact/signals";
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { ApiError } from "../api.js";
 import { leave, logIn, signUp, user } from "../session.js";
 import { Dialog, Failure, Field, html } from "../ui.js";
@@ -8,7 +8,7 @@ import { language, sentenceOf, t } from "../words.js";
 
 /** The API's rules for passwords. @type {[string, (password: string) => boolean][]} */
 const RULES = [
-  ["length", (password) => password.length >= 8],
+  ["length", (password) => [...password].length >= 8],
   ["upper", (password) => /\p{Lu}/u.test(password)],
   ["lower", (password) => /\p{Ll}/u.test(password)],
   ["digit", (password) => /\p{Nd}/u.test(password)],
@@ -89,7 +89,6 @@ function LogInForm({ email = "" }) {
 const FIELDS = ["username", "email", "password"];
 
 function SignUpForm() {
-  const password = useSignal("");
   const form = useForm((values) => signUp({ ...values, password_2: values.password }));
   const error = form.error.value;
   // Only the API knows whether signing up needs an invitation, so the first try shows the field.
@@ -106,13 +105,7 @@ function SignUpForm() {
     <${Field} id="email" label=${t("account.email")} error=${form.errorOf("email")}>
       <input id="email" name="email" type="email" autocomplete="username" required />
     <//>
-    <${Password} id="password" name="password" autocomplete="new-password" error=${form.errorOf("password")} onInput=${(/** @type {string} */ value) => (password.value = value)} />
-    <ul class="rules">
-      ${RULES.map(([name, holds]) => html`<li key=${name} class=${holds(password.value) ? "met" : ""}>
-        <span aria-hidden="true">${holds(password.value) ? "✓" : "○"}</span> ${t(`rule.${name}`)}
-        <span class="hidden">${holds(password.value) ? t("rule.met") : ""}</span>
-      </li>`)}
-    </ul>
+    <${Password} id="password" name="password" autocomplete="new-password" error=${form.errorOf("password")} />
     ${isInvited.current && html`<${Field} id="invitation" label=${t("account.invitation")} error=${isRefused && sentenceOf(error.code)}>
       <input id="invitation" name="invitation" autocomplete="off" autocapitalize="off" spellcheck="false" required maxlength="128" />
     <//>`}
@@ -121,18 +114,39 @@ function SignUpForm() {
   </form>`;
 }
 
-/** @param {any} props */
-export function Password({ id, name, autocomplete, onInput, error, label = t("account.password") }) {
+/** A field for a password; of a new one it shows which rules are met.
+ * @param {any} props */
+export function Password({ id, name, autocomplete, error, label = t("account.password"), autofocus = false }) {
   const isShown = useSignal(false);
-  return html`<${Field} id=${id} label=${label} error=${error}>
+  const typed = useSignal("");
+  const input = useRef(/** @type {HTMLInputElement | null} */ (null));
+  useEffect(() => {
+    const clear = () => (typed.value = "");
+    const form = input.current?.form;
+    form?.addEventListener("reset", clear);
+    return () => form?.removeEventListener("reset", clear);
+  }, []);
+  const rules = autocomplete === "new-password" ? `${id}-rules` : "";
+  return html`<${Field} id=${id} label=${label} error=${error} describedBy=${rules}>
     <div class="with-button">
-      <input id=${id} name=${name} type=${isShown.value ? "text" : "password"} autocomplete=${autocomplete} required
-        onInput=${(/** @type {any} */ event) => onInput && onInput(event.target.value)} />
+      <input ref=${input} id=${id} name=${name} type=${isShown.value ? "text" : "password"} autocomplete=${autocomplete} required autofocus=${autofocus}
+        onInput=${(/** @type {any} */ event) => (typed.value = event.target.value)} />
       <button type="button" class="quiet" aria-pressed=${isShown.value} onClick=${() => (isShown.value = !isShown.value)}>
         ${t(isShown.value ? "signin.hide" : "signin.show")}
       </button>
     </div>
+    ${rules && html`<${Rules} id=${rules} password=${typed.value} />`}
   <//>`;
+}
+
+/** @param {{id: string, password: string}} props */
+function Rules({ id, password }) {
+  return html`<ul class="rules" id=${id}>
+    ${RULES.map(([name, holds]) => html`<li key=${name} class=${holds(password) ? "met" : ""}>
+      <span aria-hidden="true">${holds(password) ? "✓" : "○"}</span> ${t(`rule.${name}`)}
+      <span class="hidden">${holds(password) ? t("rule.met") : ""}</span>
+    </li>`)}
+  </ul>`;
 }
 
 /** Opens over the page when the session has expired, so that what was typed in the page is kept. */
