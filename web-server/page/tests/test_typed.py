@@ -1,7 +1,7 @@
 """What was typed for a new task stays when the page is loaded again."""
 
-from conftest import Visitor, lose_answer
-from playwright.sync_api import expect
+from conftest import PASSWORD, NewVisitor, Visitor, lose_answer
+from playwright.sync_api import Page, expect
 
 
 def test_links_and_options_are_there_after_a_reload(visitor: Visitor, video_url: str) -> None:
@@ -44,4 +44,37 @@ def test_next_user_of_the_browser_sees_no_typed_text(visitor: Visitor, video_url
     page.wait_for_selector("#email")
     assert "secret" not in page.evaluate("JSON.stringify({...sessionStorage, ...localStorage})")
     visitor.sign_up()
+    expect(page.locator("#links")).to_have_value("")
+
+
+def _log_in(page: Page, email: str) -> None:
+    page.fill("#email", email)
+    page.fill("#password", PASSWORD)
+    page.locator("form button.primary").click()
+
+
+def test_typed_text_is_there_after_a_reload_without_a_session(visitor: Visitor) -> None:
+    """Browsers load a tab again that they had unloaded to save memory, hours later."""
+    page = visitor.page
+    page.fill("#links", "https://example.com/half-typed")
+    visitor.context.clear_cookies()
+    page.reload()
+    _log_in(page, visitor.email)
+    expect(page.locator("#links")).to_have_value("https://example.com/half-typed")
+
+
+def test_typed_text_is_not_shown_to_another_account(
+    visitor: Visitor, new_visitor: NewVisitor
+) -> None:
+    other = new_visitor()
+    other.enter()
+    page = visitor.page
+    page.fill("#links", "https://example.com/secret")
+    page.goto("about:blank")  # here this tab does not learn that another account logs in
+    tab = visitor.context.new_page()
+    tab.goto(visitor.base_url)
+    tab.get_by_role("button", name="Log out", exact=True).click()
+    _log_in(tab, other.email)
+    tab.wait_for_selector("#links")
+    visitor.open("new")
     expect(page.locator("#links")).to_have_value("")

@@ -1,11 +1,11 @@
 // @ts-check
 // The form for new tasks: links, one on each line; several links become a batch.
-import { effect, signal, useSignal } from "@preact/signals";
+import { batch, effect, signal, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { ApiError, call } from "../api.js";
 import { usePolled } from "../poll.js";
 import { goTo, linkTo, place } from "../router.js";
-import { state, user } from "../session.js";
+import { user } from "../session.js";
 import { announce, Choice, Failure, Field, html } from "../ui.js";
 import { t } from "../words.js";
 import { byField, byLink, item, linksOf, showField } from "./edit_form.js";
@@ -17,33 +17,52 @@ const ASPECTS = [["16:9", 16, 9], ["9:16", 9, 16], ["1:1", 1, 1], ["4:5", 4, 5]]
 
 const USUAL = { part_seconds: "", aspect: "16:9", fit: "crop", quality: "balanced", cut: "exact", begin: "auto", brand_id: "" };
 const KEPT = "new";
-const kept = read();
-// The form's content is kept in sessionStorage, so it survives a change of screen and a reload, until it is
-// sent or the user logs out.
-const links = signal(kept.links || "");
+// The form's content is kept in sessionStorage, so it survives a change of screen, a reload and the end of the
+// session, until it is sent or the user logs out. Another account gets nothing of it.
+const links = signal("");
 /** The content sent last, and its Idempotency-Key: if the response was lost, sending the same content
  * again creates no second task. */
-const sent = signal(kept.sent || { content: "", key: "" });
-const name = signal(kept.name || "");
-const edit = signal(/** @type {Record<string, any>} */ (kept.edit || USUAL));
+const sent = signal({ content: "", key: "" });
+const name = signal("");
+const edit = signal(/** @type {Record<string, any>} */ (USUAL));
+/** Whose content it is, by user_id; 0 without a session. */
+let owner = 0;
 
 function clear() {
   links.value = name.value = "";
   edit.value = USUAL;
 }
-effect(() => {
-  if (state.value !== "out") return;
-  clear();
-  sent.value = { content: "", key: "" };
-});
+
+/** @param {Record<string, any>} kept */
+function fill(kept) {
+  batch(() => {
+    links.value = kept.links || "";
+    name.value = kept.name || "";
+    sent.value = kept.sent || { content: "", key: "" };
+    edit.value = kept.edit || USUAL;
+  });
+}
 effect(() => {
   const typed = { links: links.value, name: name.value, sent: sent.value, edit: edit.value === USUAL ? null : edit.value };
+  if (owner) store({ owner, ...typed });
+});
+effect(() => {
+  const id = user.value?.user_id || 0;
+  if (id === owner) return;
+  if (owner) store({}); // logged out
+  owner = id;
+  const kept = read();
+  fill(kept.owner === owner ? kept : {});
+});
+
+/** @param {Record<string, any>} typed */
+function store(typed) {
   try {
     sessionStorage.setItem(KEPT, JSON.stringify(typed));
   } catch {
     // Without storage the content is kept until the page is reloaded.
   }
-});
+}
 
 /** Return the form's content that was stored in this tab before a reload. @returns {Record<string, any>} */
 function read() {
