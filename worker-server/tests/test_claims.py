@@ -14,9 +14,11 @@ from worker_server.api import services
 from worker_server.db import db
 from worker_server.queue import claims, leases
 from worker_server.queue.claims import PartLease
+from worker_server.queue.parts import Clip
 from worker_server.queue.retry_policy import RetryLimits
 from worker_testing import (
     LOST,
+    SOURCE,
     claim_part,
     claim_task,
     expire_leases,
@@ -47,6 +49,34 @@ def test_each_task_is_claimed_once() -> None:
     task_id = submit()
     assert claim_task().task_id == task_id
     assert claims.claim_task("other", 30) is None
+
+
+def test_worker_whose_claim_a_failover_undid_writes_nothing(database: Database) -> None:
+    """The next worker has the same attempt: the new primary never got the claim."""
+    undo = " SET attempt = attempt - 1, lease_owner = NULL, lease_until = NULL, status = "
+    submit()
+    undone = claims.claim_task("first", 30)
+    database.execute(f"UPDATE tasks {undo} 'queued'")
+    claimed = claims.claim_task("second", 30)
+    assert undone is not None
+    assert claimed is not None
+    assert undone.lease == claimed.lease
+    assert leases.leased_task_status(undone.lease) is None
+    assert leases.renew(undone.lease, 30, 50) is None
+    assert not leases.fail(undone.lease, LOST, RetryLimits(1))
+    leases.release(undone.lease)
+    assert not leases.begin_processing(undone.lease, SOURCE, "source.1", plan(2))
+    assert leases.begin_processing(claimed.lease, SOURCE, "source.1", plan(1))
+    undone_part = claims.claim_part("first", 30)
+    database.execute(f"UPDATE parts {undo} 'waiting'")
+    claimed_part = claims.claim_part("second", 30)
+    assert undone_part is not None
+    assert claimed_part is not None
+    assert undone_part.lease == claimed_part.lease
+    assert leases.renew(undone_part.lease, 30, 50) is None
+    assert not leases.finish_part(undone_part.lease, Clip("0.1.mp4", 7, "0" * 64, 600, "encode"))
+    assert leases.finish_part(claimed_part.lease, Clip("0.1.mp4", 8, "1" * 64, 600, "encode"))
+    assert part_of(claimed_part.lease).size_bytes == 8
 
 
 def test_fifty_claims_at_once_give_each_part_to_one(app: Flask) -> None:

@@ -1,7 +1,7 @@
 """Claims: a worker takes the next task or part, under a lease and a new attempt number."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from sqlalchemy import RowMapping
@@ -15,29 +15,34 @@ _CLAIM_PART = load("claim_part")
 
 @dataclass(frozen=True)
 class TaskLease:
-    """The right to fetch a task, under one attempt."""
+    """The right to fetch a task, under one attempt; `worker` is who has claimed it, if known.
+
+    A failover may undo a claim, whose attempt another worker then gets.
+    """
 
     task_id: uuid.UUID
     attempt: int
+    worker: str | None = field(default=None, compare=False)
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
-        """Return the lease in a row with `task_id` and `attempt`."""
-        return cls(row["task_id"], row["attempt"])
+        """Return the lease in a row with `task_id`, `attempt` and, of a claim, `worker`."""
+        return cls(row["task_id"], row["attempt"], row.get("worker"))
 
 
 @dataclass(frozen=True)
 class PartLease:
-    """The right to render one part of a task, under one attempt."""
+    """The right to render one part of a task, under one attempt; `worker` as in `TaskLease`."""
 
     task_id: uuid.UUID
     attempt: int
     number: int
+    worker: str | None = field(default=None, compare=False)
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
-        """Return the lease in a row with `task_id`, `attempt` and `number`."""
-        return cls(row["task_id"], row["attempt"], row["number"])
+        """Return the lease in a row with `task_id`, `attempt`, `number` and `worker`."""
+        return cls(row["task_id"], row["attempt"], row["number"], row.get("worker"))
 
 
 Lease = TaskLease | PartLease

@@ -1,8 +1,8 @@
 """Every change of status a worker makes: one guarded step under a lease and its attempt.
 
-A claim raises the row's `attempt`; each later write names that attempt, so a worker that lost the
-row (asleep, cut off, slow) writes nothing. Only the database's clock counts. A task's row is locked
-before its parts' rows.
+A claim raises the row's `attempt`; each later write names that attempt and the worker, so a worker
+that lost the row (asleep, cut off, slow) writes nothing. Only the database's clock counts. A task's
+row is locked before its parts' rows.
 """
 
 import uuid
@@ -264,11 +264,14 @@ def _model(lease: Lease) -> type[Task] | type[Part]:
 
 def _is_leased(lease: Lease) -> Where:
     """Return what identifies the row while the lease is still this worker's."""
+    model = _model(lease)
+    owned: Where = (model.attempt == lease.attempt,)
+    if lease.worker is not None:
+        owned = (*owned, model.lease_owner == lease.worker)
     if isinstance(lease, TaskLease):
-        row: Where = (Task.id == lease.task_id, Task.attempt == lease.attempt)
-        return (*row, Task.lease_until.is_not(None))
+        return (*owned, Task.id == lease.task_id, Task.lease_until.is_not(None))
     row = (Part.task_id == lease.task_id, Part.number == lease.number)
-    return (*row, Part.attempt == lease.attempt, Part.status == PartStatus.RENDERING)
+    return (*owned, *row, Part.status == PartStatus.RENDERING)
 
 
 def _error_columns(failure: WorkFailed) -> Values:

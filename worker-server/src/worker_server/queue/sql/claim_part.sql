@@ -38,7 +38,8 @@ UPDATE parts SET status = 'rendering', attempt = parts.attempt + 1, lease_owner 
     started_at = coalesce(parts.started_at, now()), updated_at = now()
 FROM chosen JOIN tasks ON tasks.id = chosen.task_id
 WHERE parts.task_id = chosen.task_id AND parts.number = chosen.number
-RETURNING parts.task_id, parts.number, parts.attempt, parts.start_frame, parts.end_frame,
+RETURNING parts.task_id, parts.number, parts.attempt, parts.lease_owner AS worker,
+    parts.start_frame, parts.end_frame,
     tasks.source, tasks.source_path, tasks.request_id, tasks.traceparent, tasks.edit - 'segments' AS edit,
     tasks.owner_id, (
         SELECT count(*) FROM (SELECT FROM parts WHERE status = 'waiting' AND run_after < 'infinity' ORDER BY owner_id, number, created_at LIMIT 8) AS first
