@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from idrl_testing.database import Database
 from worker_server import storage, sweeper
 from worker_server.api import services
 from worker_server.db import db
@@ -79,6 +80,38 @@ def test_leases_that_one_machine_loses_together_are_not_counted(
     expire_leases()
     sweep.reclaim_leases(at_once, clock)
     assert [task_of(task_id).failures for task_id in tasks] == [0, 0]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_locked_task_holds_up_no_other_lease(
+    at_once: Settings, clock: SweepClock, database: Database, number: int
+) -> None:
+    """Locked by a psql that was forgotten, for example."""
+    tasks = [submit(URL, owner_id=owner) for owner in (1, 2)]
+    for _ in tasks:
+        assert claims.claim_task("dead", 30) is not None
+    expire_leases()
+    locked, other = tasks[number], tasks[1 - number]
+    with database.holding(f"SELECT FROM tasks WHERE id = '{locked}' FOR UPDATE"):
+        sweep.reclaim_leases(at_once, clock)
+        assert (task_of(locked).status, task_of(other).status) == ("downloading", "queued")
+    sweep.reclaim_leases(at_once, clock)
+    assert task_of(locked).status == "queued"
+
+
+def test_locked_task_holds_up_no_other_cancel(settings: Settings, database: Database) -> None:
+    locked, other = (submit(URL, owner_id=owner) for owner in (1, 2))
+    for task_id, owner in ((locked, 1), (other, 2)):
+        lease = claims.claim_task("me", 30)
+        assert lease is not None
+        assert services.delete_task(owner, task_id) == "canceling"
+        leases.release(lease.lease)
+    with database.holding(f"SELECT FROM tasks WHERE id = '{locked}' FOR UPDATE"):
+        sweep.remove_files(settings)
+        assert (task_of(locked).status, task_of(other).status) == ("canceling", "canceled")
+    database.execute("UPDATE removals SET run_after = now()")
+    sweep.remove_files(settings)
+    assert task_of(locked).status == "canceled"
 
 
 def test_machine_that_keeps_losing_tasks_fails_none(at_once: Settings, clock: SweepClock) -> None:

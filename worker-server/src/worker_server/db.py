@@ -13,8 +13,8 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from pydantic_core import from_json
-from sqlalchemy import Connection, event
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import scoped_session
 from tenacity import (
     Retrying,
@@ -24,7 +24,13 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from idrl_common.database import LIVENESS_EVENTS, CheckoutLimit, is_outage, transactions
+from idrl_common.database import (
+    LIVENESS_EVENTS,
+    CheckoutLimit,
+    is_outage,
+    sqlstate,
+    transactions,
+)
 from worker_server.models import Base
 
 P = ParamSpec("P")
@@ -34,6 +40,7 @@ db = SQLAlchemy(model_class=Base)
 _transaction = transactions(db.session)
 # Name in the error raised by the trigger that rejects rows of a deleted account.
 _OWNER_EXISTS = "owner_exists"
+_LOCK_NOT_AVAILABLE = "55P03"
 
 
 class AccountDeleted(Exception):
@@ -41,6 +48,10 @@ class AccountDeleted(Exception):
 
     def __init__(self) -> None:
         super().__init__("The account has been deleted.")
+
+
+class RowLocked(Exception):
+    """Another transaction, such as one left open by hand, holds a lock for too long."""
 
 
 @contextmanager
@@ -53,6 +64,23 @@ def transaction() -> Iterator[scoped_session[Session]]:
         diagnostics = getattr(error.orig, "diag", None)
         if diagnostics and diagnostics.constraint_name == _OWNER_EXISTS:
             raise AccountDeleted from error
+        raise
+
+
+@contextmanager
+def transaction_within(lock_wait_s: float) -> Iterator[scoped_session[Session]]:
+    """As `transaction`; raise RowLocked where a lock is not to be had for `lock_wait_s`.
+
+    Only for blocks that are no part of another transaction, whose waits it would limit too.
+    """
+    limit = {"wait": f"{lock_wait_s * 1000:.0f}ms"}
+    try:
+        with transaction() as session:
+            session.execute(text("SELECT set_config('lock_timeout', :wait, true)"), limit)
+            yield session
+    except OperationalError as error:
+        if sqlstate(error) == _LOCK_NOT_AVAILABLE:
+            raise RowLocked from error
         raise
 
 

@@ -4,6 +4,7 @@ import logging
 import uuid
 
 from worker_server import storage
+from worker_server.db import RowLocked
 from worker_server.queue import removals
 from worker_server.settings import Settings
 
@@ -30,12 +31,21 @@ def remove_unneeded_files(settings: Settings, task_id: uuid.UUID) -> None:
     if job is None:
         return
     removed = _remove(settings, job, listed)
-    if removed.error is None:
-        removals.finish(job, removed.freed_bytes)
+    error = removed.error or _finish(job, removed.freed_bytes)
+    if error is None:
         return
-    extra = {"task_id": str(task_id), "error": type(removed.error).__name__}
+    extra = {"task_id": str(task_id), "error": type(error).__name__}
     _log.warning("task files not removed, retried later", extra=extra)
     removals.postpone(job, removed.freed_bytes)
+
+
+def _finish(job: removals.RemovalJob, freed_bytes: int) -> RowLocked | None:
+    """Record that the files are gone; return the error where the task is locked."""
+    try:
+        removals.finish(job, freed_bytes)
+    except RowLocked as error:
+        return error
+    return None
 
 
 def _listed(settings: Settings, task_id: uuid.UUID) -> frozenset[str] | OSError:

@@ -11,6 +11,7 @@ from functools import partial
 
 from worker_server import redis_client, storage
 from worker_server.api.webhook_payloads import delete_with_payloads
+from worker_server.db import RowLocked
 from worker_server.errors import FailureCode, WorkFailed
 from worker_server.jobs.base import retry_limits
 from worker_server.jobs.removals import remove_due
@@ -99,7 +100,10 @@ def _reclaim(settings: Settings, expired: ExpiredLease, *, counted: bool) -> Non
         counted=counted,
         retry_after_s=0 if lease.attempt == 1 else None,
     )
-    leases.fail(lease, lost, retry_limits(settings), expired_only=True)
+    try:
+        leases.fail(lease, lost, retry_limits(settings), expired_only=True)
+    except RowLocked:
+        _log.warning("task is locked, its lease waits", extra=extra)
 
 
 def _is_claimed_from(share: ShareMonitor) -> bool:

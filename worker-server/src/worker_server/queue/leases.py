@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import exists, func, null, select, update
 
-from worker_server.db import persistently, transaction
+from worker_server.db import persistently, transaction, transaction_within
 from worker_server.errors import WorkFailed
 from worker_server.models import Part, Task
 from worker_server.queue import parts as planned_parts, planning, removals, totals, usage
@@ -33,6 +33,7 @@ from worker_server.queue.statuses import IN_PROGRESS, PartStatus, TaskStatus
 from worker_server.queue.task_completion import close_if_finished
 
 _NO_QUOTAS = Quotas()
+_LOCK_WAIT_S = 1.0
 _BEFORE_PLANNING = select(
     Task.owner_id,
     Task.planned_s,
@@ -150,9 +151,10 @@ def fail(
     """Record that the attempt failed: another one follows later, or the work fails for good.
 
     With `expired_only` nothing happens unless the lease has run out; for callers other than its
-    holder. Return whether the lease was still the one named, so whether anything was written.
+    holder, who do not wait for locked rows: raise RowLocked. Return whether the lease was still the
+    one named, so whether anything was written.
     """
-    with transaction() as session:
+    with transaction_within(_LOCK_WAIT_S) if expired_only else transaction() as session:
         status = lock_task(session, lease.task_id)
         history = _history(session, lease, failure, expired_only=expired_only)
         if history is None:

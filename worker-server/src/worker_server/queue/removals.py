@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 
-from worker_server.db import persistently, transaction
+from worker_server.db import persistently, transaction, transaction_within
 from worker_server.models import Part, Removal, Task
 from worker_server.queue import totals
 from worker_server.queue.events import EventKind, record_each
@@ -22,6 +22,7 @@ from worker_server.queue.statements import load
 from worker_server.queue.statuses import LIVE_TASKS, PartStatus, TaskStatus
 
 _MAX_PAUSE_S = 60
+_LOCK_WAIT_S = 1.0
 _REQUEST_REMOVALS = load("request_removals")
 
 
@@ -101,9 +102,9 @@ def begin(task_id: uuid.UUID) -> RemovalJob | None:
 def finish(job: RemovalJob, freed_bytes: int) -> None:
     """Record that the files are gone: the removal is done, `canceling` becomes `canceled`.
 
-    A request that was made after the job began stays, to be carried out next.
+    A request that was made after the job began stays, to be carried out next. Raise RowLocked.
     """
-    with transaction() as session:
+    with transaction_within(_LOCK_WAIT_S) as session:
         task = select(Task.status).where(Task.id == job.task_id).with_for_update()
         status = session.scalar(task)
         gone = delete(Removal).where(*_answered_by(job)).returning(Removal.freed_bytes)
