@@ -49,8 +49,7 @@ class QuietCuts:
     def _power(self, start_s: Fraction, end_s: Fraction) -> Power | None:
         """Return the power of the sound in bins of 20 ms; bins without samples are 0.
 
-        It is the variance, so that an offset of the recorder and rumble, which nobody hears, do not
-        count.
+        It is the variance, so that inaudible DC offset and rumble do not count.
         """
         size = max(1, math.ceil((end_s - start_s) / _BIN_S))
         counts, squares, sums = np.zeros(size), np.zeros(size), np.zeros((_MAX_CHANNELS, size))
