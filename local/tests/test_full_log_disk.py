@@ -80,6 +80,6 @@ def test_full_disk_ends_neither_supervisord_nor_logging(home: Home, ports: Ports
     pid = home.lock("redis").pid
     rest.unlink()
     client = redis.Redis(port=ports.redis, password=home.secrets().redis_password)
-    client.bgrewriteaof()
+    client.bgrewriteaof()  # type: ignore[no-untyped-call] # redis gives it no types
     wait_until(lambda: "append only file" in (logs / "redis.log").read_text())
     assert home.lock("redis").pid == pid
