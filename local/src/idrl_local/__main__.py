@@ -166,8 +166,8 @@ def _warn_of_certificate(home: Home) -> None:
     from idrl_local import settings_check, tls
 
     certificate = settings_check.stored_settings(home).get("TLS_CERT")
-    if certificate and not (state := tls.state_of(Path(certificate)))[0]:
-        _print(f"the certificate in {certificate} is {state[1]}: browsers and clients refuse it")
+    for line in tls.warnings(Path(certificate)) if certificate else ():
+        _print(line)
 
 
 def _down(_: argparse.Namespace) -> int:
@@ -204,6 +204,7 @@ def _reload_nginx(home: Home, name: str) -> None:
     supervision.reload_program(home, name)
     _, state = tls.state_of(Path(settings["TLS_CERT"]))
     print(f"nginx reads the certificate, which is {state}")
+    _warn_of_certificate(home)
 
 
 def _restart(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,13 +21,22 @@ def install(environment: Mapping[str, str], folder: Path) -> None:
     if not certificate or not key:
         raise HomeUnusable("TLS_CERT and TLS_KEY belong together: set both or none of them")
     _check(certificate, key)
-    for source, name in ((certificate, CERTIFICATE), (key, KEY)):
-        target = folder / name
-        target.unlink(missing_ok=True)
-        # O_EXCL: nginx's user owns the folder and could place a symbolic link there.
-        with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(Path(source).read_bytes())
-            servers.chown_to_nobody(file.fileno())
+    copies = {folder / CERTIFICATE: certificate, folder / KEY: key}
+    # Both are complete before one is replaced: the disk may be full.
+    new = {_copy(Path(source), target): target for target, source in copies.items()}
+    for copy, target in new.items():
+        copy.replace(target)
+
+
+def _copy(source: Path, target: Path) -> Path:
+    """Write a copy for nginx's user beside the target, and return its path."""
+    copy = target.with_suffix(".new")
+    copy.unlink(missing_ok=True)
+    # O_EXCL: nginx's user owns the folder and could place a symbolic link there.
+    with os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(source.read_bytes())
+        servers.chown_to_nobody(file.fileno())
+    return copy
 
 
 def renewed(
@@ -63,6 +72,36 @@ def _check(certificate: str, key: str) -> None:
             f"{certificate} and {key} are not a certificate and its key,"
             " in PEM and without a password"
         ) from None
+
+
+def warnings(certificate: Path) -> Iterator[str]:
+    """Yield why others may refuse a certificate that nginx takes."""
+    is_valid, state = state_of(certificate)
+    if not is_valid:
+        yield f"the certificate in {certificate} is {state}: browsers and clients refuse it"
+    if issuer := _missing_issuer(certificate):
+        yield (
+            f"{certificate} does not have the certificate of {issuer}, which signed the last one in"
+            " it, and which is no public authority: clients that lack it refuse the connection;"
+            " append the intermediate certificates"
+        )
+
+
+def _missing_issuer(certificate: Path) -> str | None:
+    """Return the name of the issuer of the chain's last certificate where clients may lack it.
+
+    None where the chain ends with a root, or with a certificate that a public root has signed.
+    """
+    from cryptography import x509  # imported late: every process loads this module
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+    last = x509.load_pem_x509_certificates(certificate.read_bytes())[-1]
+    context = ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)
+    # Some roots are too old for cryptography to read. Each has its own name in it.
+    name = last.issuer.public_bytes()
+    if last.issuer == last.subject or any(name in root for root in context.get_ca_certs(True)):
+        return None
+    return last.issuer.rfc4514_string()
 
 
 def now() -> datetime:
