@@ -1,17 +1,18 @@
-"""Standard output that is closed or full, and standard input that is closed."""
+"""Standard output and error that are closed or full, and standard input that is closed."""
 
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import pytest
 
 from idrl_testing import site as web_site
-from idrl_testing.site import Site
+from idrl_testing.site import Request, Site
 
 ROW = {"task_id": "a", "status": "done", "progress": 100, "parts_done": 1, "parts_total": 1}
 
@@ -84,3 +85,47 @@ def test_closed_standard_error_writes_nothing_into_the_output(
         env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (code, "")
+
+
+@contextmanager
+def unwritable(kind: str) -> Iterator[IO[bytes]]:
+    """Open a pipe whose reader has gone, as of `2>&1 | head -1`, or a full disk."""
+    if kind == "full":
+        with Path("/dev/full").open("wb") as stream:
+            yield stream
+        return
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as stream:
+        yield stream
+
+
+@pytest.mark.parametrize("kind", ["gone", "full"])
+@pytest.mark.parametrize(
+    ("command", "code", "printed"),
+    [("clip https://a.example/v.mp4 --wait", 0, "a\n"), ("show b", 4, ""), ("lst", 2, "")],
+)
+def test_standard_error_that_nobody_reads_ends_no_work(
+    system: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *,
+    kind: str, command: str, code: int, printed: str,
+) -> None:  # fmt: skip
+    def create(request: Request) -> None:
+        request.rfile.read(int(request.headers["Content-Length"]))
+        request.send(202, json.dumps({**ROW, "status": "queued"}).encode())
+
+    def show(request: Request) -> None:
+        status = "queued" if request.count < 2 else "done"
+        request.send(200, json.dumps({**ROW, "status": status, "parts": []}).encode())
+
+    missing = {"status": 404, "code": "task_not_found", "detail": "There is no such task."}
+    system.add("tasks/b", answer=lambda request: request.send(404, json.dumps(missing).encode()))
+    system.add("tasks/a", answer=show)
+    monkeypatch.setattr(Request, "do_POST", create, raising=False)
+    with unwritable(kind) as stderr:
+        variables = {"IDRL_URL": system.url, "IDRL_KEY": "k", "XDG_CONFIG_HOME": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-m", "idrl_client", *command.split()],
+            env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=stderr,
+            text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (code, printed)

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, TextIO
 from unicodedata import category, east_asian_width
 
 from idrl_client.clipping import Job
@@ -50,7 +50,11 @@ def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
 
 def discard_rest() -> None:
     """Discard unwritten output: the interpreter would fail to flush it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _discard(sys.stdout)
+
+
+def _discard(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def as_json(document: object) -> None:
@@ -60,7 +64,15 @@ def as_json(document: object) -> None:
 
 def write_line(line: str) -> None:
     """Write a line to standard error, for a person."""
-    print(line, file=sys.stderr, flush=True)
+    _write_error(f"{line}\n")
+
+
+def _write_error(text: str) -> None:
+    """Write to standard error; if its reader is gone or its disk full, the work goes on."""
+    try:
+        print(text, end="", file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
 
 
 class Progress:
@@ -77,7 +89,7 @@ class Progress:
         if self._is_terminal:
             shown = _fitted(line, shutil.get_terminal_size().columns)
             # Without wrapping: only the last row of a longer line would be replaced.
-            print(f"\r\033[K\033[?7l{shown}\033[?7h", end="", file=sys.stderr, flush=True)
+            _write_error(f"\r\033[K\033[?7l{shown}\033[?7h")
         else:
             write_line(line)
 
@@ -87,7 +99,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         """Leave the last line where it is."""
         if self._last and self._is_terminal:
-            print(file=sys.stderr)
+            write_line("")
 
 
 def printable(text: str) -> str:
