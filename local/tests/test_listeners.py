@@ -20,6 +20,36 @@ print(*(fd for fd in sorted(map(int, os.listdir("/proc/self/fd"))) if fd >= list
 print(listeners.bind_address("web", 1, os.environ), listeners.bind_address("tasks", 2, {}))
 """
 
+LIMITED = """
+import resource, sys
+from idrl_local import home, listeners
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
+try:
+    listeners.allow_open_files()
+except home.HomeUnusable as error:
+    sys.exit(str(error))
+with listeners.opened(home.free_ports()):
+    print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "printed"),
+    [
+        (200, 200, "this session may have 200 open files (ulimit -n), and the start needs 320"),
+        (200, 700, "700 700"),
+        (256, 4096, "1024 4096"),
+        (2048, 4096, "2048 4096"),
+    ],
+)
+def test_low_limit_of_open_files_is_raised_or_named(soft: int, hard: int, printed: str) -> None:
+    """`make up` ended with a traceback: the sockets' descriptors are above 256."""
+    command = [sys.executable, "-c", LIMITED, str(soft), str(hard)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert line.startswith(printed)
+
 
 @pytest.mark.parametrize("name", ["web", "tasks", "nginx"])
 def test_a_program_keeps_its_own_socket_alone(name: str) -> None:

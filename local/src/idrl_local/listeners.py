@@ -6,18 +6,38 @@ processes accept, where a socket of the service's own would refuse them.
 
 import fcntl
 import os
+import resource
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-from idrl_local.home import Ports
+from idrl_local.home import HomeUnusable, Ports
 
 # supervisord closes the descriptors below its `minfds` in each program that it starts. Its own, a
 # few for each program, stay below.
 MIN_FD = 256
 _VARIABLE = "IDRL_LISTENERS"
+# Linux's default; and what is left for a program's own files above the sockets.
+_OPEN_FILES = 1024
+_OPEN_FILES_NEEDED = MIN_FD + 64
 # gunicorn's default. The kernel may allow less (net.core.somaxconn).
 _BACKLOG = 2048
+
+
+def allow_open_files() -> None:
+    """Raise this process's limit of open files to Linux's default where it is lower.
+
+    Raises HomeUnusable where the hard limit allows too few for the sockets.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if allowed < _OPEN_FILES_NEEDED:
+        raise HomeUnusable(
+            f"this session may have {hard} open files (ulimit -n), and the start needs"
+            f" {_OPEN_FILES_NEEDED}: raise the limit"
+        )
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 @contextmanager

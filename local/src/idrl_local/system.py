@@ -14,6 +14,7 @@ import requests
 from idrl_local import (
     config,
     fingerprints,
+    listeners,
     privileges,
     sample,
     servers,
@@ -70,6 +71,7 @@ def up(
             was_running = not _stop_outdated(installation, write_line)
         with ExitStack() as undo:
             if not was_running:
+                listeners.allow_open_files()
                 settings_check.check(installation)
                 undo.callback(supervision.stop, home)
                 with _explained(home):
