@@ -297,3 +297,11 @@ def test_links_may_be_dropped_where_files_are(visitor: Visitor, kind: str) -> No
     page.fill("#links", "https://example.com/a.mp4")
     page.evaluate(DROP_LINKS, [kind, "https://example.com/b.mp4\r\nhttps://example.com/c.mp4"])
     page.get_by_role("button", name="Make clips of 3 videos").wait_for()
+
+
+def test_comments_of_dropped_links_are_no_links(visitor: Visitor) -> None:
+    """Lines of text/uri-list end with CRLF, and those that begin with # are comments (RFC 2483)."""
+    page = visitor.page
+    links = "# Race day\r\nhttps://example.com/a.mp4\r\n# lap 2\r\nhttps://example.com/b.mp4\r\n"
+    page.evaluate(DROP_LINKS, ["text/uri-list", links])
+    page.get_by_role("button", name="Make clips of 2 videos").wait_for()

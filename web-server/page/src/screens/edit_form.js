@@ -14,7 +14,7 @@ const PAIRS = [["(", ")"], ["[", "]"], ["{", "}"]];
 /** Return the links of a text, without empty lines and comments (#). A link may contain spaces; the
  * next one begins where a scheme (https:) does. Of a line without any, the whole line. @param {string} text */
 export function linksOf(text) {
-  return text.split("\n")
+  return text.split(/[\r\n\u2028\u2029]/)
     .map((line) => line.replace(/(^|\s)#.*$/, "").trim())
     .flatMap(linksOfLine)
     .filter(Boolean);
