@@ -4,6 +4,8 @@ from conftest import Visitor, lose_answer
 from playwright.sync_api import FilePayload, Route, expect
 
 PIECES = "**/uploads/*"
+# Whether the browser would ask before it closes the tab.
+IS_ASKING = "!dispatchEvent(new Event('beforeunload', {cancelable: true}))"
 
 
 def _film(visitor: Visitor, video_url: str, name: str = "lap.mp4") -> FilePayload:
@@ -32,6 +34,24 @@ def test_upload_canceled_while_its_task_is_being_made(visitor: Visitor, video_ur
     visitor.page.wait_for_timeout(2000)
     visitor.wait_until(lambda: _names(visitor, "tasks") == [], "the end of the task")
     assert visitor.page.evaluate("localStorage.uploads") == "{}"
+
+
+def test_tab_asks_before_it_is_closed_until_the_task_is_deleted(
+    visitor: Visitor, video_url: str
+) -> None:
+    """Else the task of the canceled file would go on."""
+    page = visitor.page
+    waiting: list[Route] = []
+    page.route("**/tasks", lambda route: waiting.append(route))
+    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    visitor.wait_until(lambda: waiting, "the task's call")
+    _cancel(visitor, "lap.mp4")
+    expect(page.locator(".drop li")).to_have_count(0)
+    assert page.evaluate(IS_ASKING)
+    waiting[0].continue_()
+    page.unroute("**/tasks")
+    visitor.wait_until(lambda: not page.evaluate(IS_ASKING), "the end of the deletion")
+    assert _names(visitor, "uploads") == _names(visitor, "tasks") == []
 
 
 def test_upload_canceled_after_its_task_was_made_unnoticed(

@@ -23,7 +23,9 @@ const GONE = [404, 409, 410];
 
 // Outside of the component: uploads continue while another screen is open.
 const rows = signal(/** @type {Row[]} */ ([]));
-const isSending = computed(() => rows.value.some((row) => !row.taskId && !row.error));
+/** Files whose task is being made or, if they were canceled meanwhile, deleted. */
+const unsettled = signal(/** @type {File[]} */ ([]));
+const isSending = computed(() => unsettled.value.length > 0 || rows.value.some((row) => !row.taskId && !row.error));
 
 const askBeforeLeaving = (/** @type {Event} */ event) => event.preventDefault();
 effect(() => {
@@ -34,6 +36,7 @@ effect(() => {
   if (state.value !== "out") return;
   rows.peek().forEach((row) => row.canceling.abort());
   rows.value = [];
+  unsettled.value = []; // their calls wait for a log-in, for ever
 });
 
 /** Store the form's options in rows that are no task yet, before the form is cleared.
@@ -49,6 +52,21 @@ function change(file, values) {
 
 /** @param {File} file */
 const rowOf = (file) => rows.value.find((row) => row.file === file);
+
+/** Make the task of an uploaded file; delete it if the file is canceled meanwhile. Until then, the browser asks
+ * before it closes the tab.
+ * @param {File} file @param {string} id of its upload @param {() => Promise<{data: any}>} make see undo()
+ * @param {{onPause: () => void, signal: AbortSignal}} options */
+async function settled(file, id, make, options) {
+  unsettled.value = [...unsettled.value, file];
+  try {
+    return await repeated(make, options);
+  } finally {
+    const undone = options.signal.aborted ? undo(file, id, make) : Promise.resolve();
+    // Not awaited: other files may wait for this one.
+    undone.finally(() => (unsettled.value = unsettled.value.filter((each) => each !== file)));
+  }
+}
 
 /** @param {Row} row @param {(isAlone: boolean) => any} itemOf */
 async function send(row, itemOf) {
@@ -66,8 +84,7 @@ async function send(row, itemOf) {
     const choices = rowOf(file)?.choices || itemOf(isAlone);
     const headers = { "Idempotency-Key": `upload-${id}` };
     const make = () => call("POST", "/tasks", { upload_id: id, ...choices }, { headers });
-    const made = await repeated(make, { onPause: () => onProgress(file.size, true), signal })
-      .finally(() => void (signal.aborted && undo(file, id, make))); // not awaited: other files may wait for this one
+    const made = await settled(file, id, make, { onPause: () => onProgress(file.size, true), signal });
     if (signal.aborted) return;
     forget(file);
     change(file, { taskId: made.data.task_id });
