@@ -130,6 +130,7 @@ function ChangePassword() {
       await call("POST", "/auth/password", { old_password, password, password_2: password });
       form.reset();
       done.value = true;
+      announce(t("account.password_changed"));
     });
   };
   return html`<form onSubmit=${onSubmit}>
@@ -137,7 +138,7 @@ function ChangePassword() {
     <${Password} id="old_password" name="old_password" autocomplete="current-password" label=${t("account.old_password")} error=${wrong.old_password} />
     <${Password} id="new_password" name="password" autocomplete="new-password" label=${t("account.new_password")} error=${wrong.password} />
     <${Failure} error=${rest} />
-    ${done.value && html`<p role="status">${t("account.password_changed")}</p>`}
+    ${done.value && html`<p class="good">${t("account.password_changed")}</p>`}
     <button>${t("account.change_password")}</button>
   </form>`;
 }
