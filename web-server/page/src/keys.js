@@ -27,7 +27,16 @@ export function switchKeys(on) {
 /** @returns {() => void} */
 export function listen() {
   addEventListener("keydown", onKey);
-  return () => removeEventListener("keydown", onKey);
+  addEventListener("popstate", closeHelp);
+  return () => {
+    removeEventListener("keydown", onKey);
+    removeEventListener("popstate", closeHelp);
+  };
+}
+
+/** Close the list of keys, as the other dialogs close with their screen. */
+function closeHelp() {
+  isHelpOpen.value = false;
 }
 
 /** @param {KeyboardEvent} event */

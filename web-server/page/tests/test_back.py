@@ -164,3 +164,16 @@ def test_title_of_the_log_in_screen_is_none_of_the_account(
     expect(page).to_have_title("Race 0 · idrl")
     _log_out(visitor)
     expect(page).to_have_title("Log in · idrl")
+
+
+def test_back_closes_the_list_of_keys(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.show("brand")
+    visitor.show("account")
+    page.locator("main").focus()
+    page.keyboard.press("?")
+    page.get_by_role("dialog", name="Keyboard shortcuts").wait_for()
+    page.go_back()
+    page.wait_for_selector("#brand-name")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.locator("main")).to_be_focused()
