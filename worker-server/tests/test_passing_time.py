@@ -16,7 +16,7 @@ from worker_server.app import create_app
 from worker_server.jobs import sweep
 from worker_server.jobs.runtime import SweepClock
 from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_uploads
-from worker_server.queue import claims, leases, removals, retention, submissions, webhooks
+from worker_server.queue import claims, leases, removals, retention, submissions, webhooks, workers
 from worker_server.queue.claims import PartLease
 from worker_server.queue.statuses import PartStatus
 from worker_server.queue.submissions import Submission
@@ -276,7 +276,9 @@ def test_clock_that_is_set_back_delays_no_work(
     removals.request_for([planned])
     assert webhooks.claim(30) is not None
     queued = submit(owner_id=2)
+    workers.record_step("rows", "test:1", None)
     sweep_at(at - back)
+    assert workers.step_age_s("rows") == 0
     assert claim_task().task_id == queued
     assert claim_part() == PartLease(lost, 1, 1)
     assert removals.due_removals(9) == [planned]

@@ -86,6 +86,13 @@ def test_a_machine_without_a_sandbox_is_degraded(
             "sweeper",
             "SweeperLate",
         ),
+        # From before the clock was set back: none since.
+        ("UPDATE sweeps SET done_at = now() + interval '1 h'", "sweeper", "SweeperLate"),
+        (
+            "UPDATE workers SET seen_at = now() + interval '1 h' WHERE name = 'fetch:1'",
+            "fetch_worker",
+            "NoLiveWorker",
+        ),
         ("UPDATE workers SET fault_code = 'internal_error'", "faults", "WorkerFault"),
     ],
 )

@@ -31,7 +31,10 @@ class NoSandbox(Exception):
 
 
 class SweeperLate(Exception):
-    """A step of the sweeper has not succeeded for three rounds, nor for _MIN_SWEEP_AGE_S."""
+    """A step of the sweeper has not succeeded for three rounds, nor for _MIN_SWEEP_AGE_S.
+
+    Nor since the clock was set back, where its last success lies in the future.
+    """
 
 
 class NoLiveWorker(Exception):
@@ -87,7 +90,7 @@ def _check_sweeper(settings: Settings) -> None:
     late = [
         step
         for step, every_s in intervals_s.items()
-        if ages_s.get(step, math.inf) > max(3 * every_s, _MIN_SWEEP_AGE_S)
+        if not -_MIN_SWEEP_AGE_S < ages_s.get(step, math.inf) <= max(3 * every_s, _MIN_SWEEP_AGE_S)
     ]
     if late:
         raise SweeperLate(", ".join(late))

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from worker_server.db import transaction
-from worker_server.models import Part, Removal, Task, Webhook, WebhookDelivery, Worker
+from worker_server.models import Part, Removal, Sweep, Task, Webhook, WebhookDelivery, Worker
 from worker_server.queue import workers
 from worker_server.queue.planning import NEVER
 from worker_server.queue.sql_common import seconds_from_now
@@ -43,6 +43,7 @@ def correct_times() -> float:
     _move(Task.lease_until, back_s, is_leased, Task.lease_until > written_before)
     is_rendered = Part.status == PartStatus.RENDERING
     _move(Part.lease_until, back_s, is_rendered, Part.lease_until > written_before)
+    _move(Sweep.done_at, back_s)  # the last one: it has this step's own time
     return back_s
 
 

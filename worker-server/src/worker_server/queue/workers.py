@@ -134,12 +134,14 @@ def step_age_s(step: str) -> float | None:
 
 
 def liveness() -> Liveness:
-    """Return the live workers and the sweeper's steps, by the database's clock."""
+    """Return the live workers and the sweeper's steps, by the database's clock.
+
+    A heartbeat in the future is from before that clock was set back: there was none since.
+    """
     age = func.extract("epoch", func.now() - Sweep.done_at)
+    is_alive = Worker.seen_at.between(seconds_from_now(-ALIVE_S), seconds_from_now(ALIVE_S))
     with transaction() as session:
-        alive = session.execute(
-            select(Worker).where(Worker.seen_at > seconds_from_now(-ALIVE_S))
-        ).scalars()
+        alive = session.execute(select(Worker).where(is_alive)).scalars()
         live = [_LiveWorker.from_row(row) for row in alive]
         sweeps = session.execute(select(Sweep.step, age, Sweep.done_at)).all()
     return Liveness(
