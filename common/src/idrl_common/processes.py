@@ -34,11 +34,16 @@ class ProcessState:
 
 @dataclass(frozen=True)
 class _Stat:
-    """The fields of /proc/PID/stat that matter here; `start_ticks` counts from the boot."""
+    """The fields of /proc/PID/stat that matter here; `start_ticks` counts from the boot.
+
+    `cpu_ticks` are those of the process and of its children that have ended.
+    """
 
     pid: int
     state: str
     parent: int
+    group: int
+    cpu_ticks: int
     start_ticks: int
 
 
@@ -62,8 +67,35 @@ def started_at(pid: int) -> float | None:
     return None if stat is None else _epoch_of(stat)
 
 
+def cpu_seconds(group: int) -> float:
+    """Return the processor time of a process group, with that of children that have ended."""
+    ticks = sum(stat.cpu_ticks for stat in _all_stats() if stat.group == group)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the file's lock: the kernel may have reused the pid in it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return not try_lock(descriptor, fcntl.LOCK_SH)  # shared: two that ask do not see each other
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Return whether the open file is locked now, for as long as the descriptor is open."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _state_of(path: Path, stat: _Stat | None, children: dict[int, list[_Stat]]) -> ProcessState:
-    if stat is None or stat.state == _ZOMBIE or not _is_locked(path):
+    if stat is None or stat.state == _ZOMBIE or not is_locked(path):
         return ProcessState(path.stem, is_running=False)
     family = [stat, *_descendants(stat.pid, children, _pids_with_locks(path.parent))]
     is_stopped = any(each.state == _STOPPED for each in family)
@@ -93,21 +125,6 @@ def _pid_in(path: Path) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _is_locked(path: Path) -> bool:
-    """Return whether a process holds the file's lock: the kernel may have reused the pid in it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
 def _all_stats() -> Iterator[_Stat]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -123,7 +140,9 @@ def _stat_of(pid: int) -> _Stat | None:
         return None
     # The name in parentheses may itself hold spaces and parentheses.
     fields = text[text.rindex(")") + 2 :].split()
-    return _Stat(pid, fields[0], int(fields[1]), int(fields[19]))
+    parent, group = map(int, fields[1:3])
+    cpu_ticks = sum(map(int, fields[11:15]))
+    return _Stat(pid, fields[0], parent, group, cpu_ticks, int(fields[19]))
 
 
 def _epoch_of(stat: _Stat) -> float:

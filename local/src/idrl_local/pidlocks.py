@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from idrl_common import processes
+
 
 class LockHeld(Exception):
     """Processes from an earlier start are still there."""
@@ -32,9 +34,9 @@ class PidLock:
         killed master and keep its port. Raises LockHeld when they do not end in time.
         """
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        if not _try_lock(descriptor):
+        if not processes.try_lock(descriptor):
             self.signal_group(signal.SIGKILL)
-            if not _wait(lambda: _try_lock(descriptor), timeout_s):
+            if not _wait(lambda: processes.try_lock(descriptor), timeout_s):
                 raise LockHeld(f"{self.path} is held by process group {self.path.read_text()}")
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
@@ -47,14 +49,7 @@ class PidLock:
 
     def is_locked(self) -> bool:
         """Return whether a process that the lock stands for is alive."""
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            return not _try_lock(descriptor, fcntl.LOCK_SH)
-        finally:
-            os.close(descriptor)
+        return processes.is_locked(self.path)
 
     def wait_until_free(self, timeout_s: float) -> bool:
         """Wait for the last process of the lock to end; return whether it did."""
@@ -78,20 +73,12 @@ class PidLock:
         """
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            if not _try_lock(descriptor):
+            if not processes.try_lock(descriptor):
                 before_wait()
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
-
-
-def _try_lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:

@@ -1,10 +1,10 @@
 """Distinguishes a slow start from one without progress, and prints what is awaited."""
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from idrl_common import processes
 from idrl_local.home import Home, number_from_environment
 from idrl_local.programs import PROGRAMS
 
@@ -60,19 +60,6 @@ class Progress:
 def _cpu_seconds(lock: Path) -> float:
     """Return the processor time of the process group that holds the lock, with ended children."""
     try:
-        group = int(lock.read_text())
+        return processes.cpu_seconds(int(lock.read_text()))
     except (OSError, ValueError):
         return 0.0
-    ticks = sum(ticks for pgrp, ticks in _processes() if pgrp == group)
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _processes() -> Iterator[tuple[int, int]]:
-    """Yield process group and processor time of every process: fields 5 and 14 to 17 of proc(5)."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            yield int(fields[2]), sum(int(field) for field in fields[11:15])

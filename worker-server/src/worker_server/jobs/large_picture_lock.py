@@ -4,13 +4,13 @@ While one is decoded, render processes claim other parts. One that has claimed a
 same moment waits.
 """
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from idrl_common import processes
 from worker_server.limits import LARGE_SIDE
 from worker_server.media import Source, Stopped
 
@@ -26,13 +26,9 @@ def is_large(source: Source) -> bool:
 def are_decoded(scratch: Path) -> bool:
     """Return whether a process here decodes large pictures now."""
     try:
-        descriptor = os.open(scratch / _LOCK, os.O_RDWR)
-    except OSError:  # there is none, or it is unusable, which only large pictures need to meet
+        return processes.is_locked(scratch / _LOCK)
+    except OSError:  # it is unusable, which only large pictures need to meet
         return False
-    try:
-        return not _lock(descriptor, fcntl.LOCK_SH)  # shared: two that ask do not see each other
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -48,18 +44,10 @@ def one_at_a_time(source: Source, scratch: Path, should_stop: Callable[[], bool]
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(scratch / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        while not _lock(descriptor):
+        while not processes.try_lock(descriptor):
             if should_stop():
                 raise Stopped
             time.sleep(_POLL_S)
         yield
     finally:
         os.close(descriptor)  # which also unlocks
-
-
-def _lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

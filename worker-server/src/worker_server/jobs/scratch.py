@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from idrl_common import processes
+
 
 @contextmanager
 def scratch_folder(root: Path) -> Iterator[Path]:
@@ -23,15 +25,5 @@ def scratch_folder(root: Path) -> Iterator[Path]:
 def _remove_leftovers(root: Path) -> None:
     for entry in os.scandir(root):
         pid = entry.name.partition(".")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
+        if pid.isdigit() and processes.started_at(int(pid)) is None:
             shutil.rmtree(entry.path, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
