@@ -17,6 +17,8 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+from worker_server.errors import FailureCode
+
 # A file on the share itself: the empty mount point of an unmounted share does not have it.
 MARKER = ".idrl-share"
 _COPY_BYTES = 1024 * 1024
@@ -24,7 +26,9 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ShareUnusable(Exception):
-    """No work can be done with the share as it is."""
+    """No work can be done with the share as it is; `code` is the fault that tasks then show."""
+
+    code = FailureCode.STORAGE_UNAVAILABLE
 
 
 class ShareAway(ShareUnusable):
@@ -33,6 +37,8 @@ class ShareAway(ShareUnusable):
 
 class ShareFull(ShareUnusable):
     """The share has less space left than the reserve."""
+
+    code = FailureCode.STORAGE_FULL
 
 
 class FileRange(FileIO):

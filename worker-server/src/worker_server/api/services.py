@@ -64,10 +64,7 @@ def admit_write(share: ShareMonitor, size_bytes: int = 0) -> None:
 def blocked_by(share: ShareMonitor) -> FailureCode | None:
     """Return why workers claim no work now; None while the share is usable."""
     error = share.last().error
-    if error is None:
-        return None
-    is_full = isinstance(error, ShareFull)
-    return FailureCode.STORAGE_FULL if is_full else FailureCode.STORAGE_UNAVAILABLE
+    return None if error is None else error.code
 
 
 def submit_task(

@@ -15,7 +15,6 @@ from worker_server.queue.pauses import Kind
 from worker_server.queue.statuses import LIVE_AFTER_QUEUE, TaskStatus
 from worker_server.queue.workers import ALIVE_S
 from worker_server.share_monitor import ShareMonitor
-from worker_server.storage import ShareFull
 
 _MAX_ACCOUNTS = 50
 _MAX_WORKERS = 500
@@ -116,11 +115,7 @@ def kind_document(kind: Kind) -> dict[str, Any]:
 
 def _share(share: ShareMonitor) -> dict[str, Any]:
     state = share.check()
-    if state.error is None:
-        return {"free_bytes": state.free_bytes, "error": None}
-    is_full = isinstance(state.error, ShareFull)
-    error = "storage_full" if is_full else "storage_unavailable"
-    return {"free_bytes": state.free_bytes, "error": error}
+    return {"free_bytes": state.free_bytes, "error": state.error and state.error.code}
 
 
 def _worker(row: RowMapping) -> dict[str, Any]:

@@ -35,10 +35,8 @@ def classify_failure(error: Exception, lease: Lease, settings: Settings) -> Work
         return failure
     try:
         storage.check_usable(settings.remote_folder, 0)
-    except storage.ShareFull:
-        return _share_failure(FailureCode.STORAGE_FULL)
-    except storage.ShareAway:
-        return _share_failure(FailureCode.STORAGE_UNAVAILABLE)
+    except storage.ShareUnusable as unusable:
+        return _share_failure(unusable.code)
     return _scratch_failure(failure, lease, settings)
 
 
