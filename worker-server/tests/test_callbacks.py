@@ -60,7 +60,7 @@ def _events(batch_id: str) -> list[str]:
 
 
 def _end(task_id: str) -> None:
-    removals.finish_cancel(db.session, uuid.UUID(task_id), 0)
+    removals.finish_cancels(db.session, [uuid.UUID(task_id)], 0)
     db.session.commit()
 
 
@@ -172,7 +172,7 @@ def test_tasks_that_end_together_end_their_batch_once(
     batch = _post_batch(client, auth(), callback_url=URL)
     first, second, third = batch["task_ids"]
     _end(first)
-    removals.finish_cancel(db.session, uuid.UUID(second), 0)
+    removals.finish_cancels(db.session, [uuid.UUID(second)], 0)
     db.session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))  # as the commit does
 
     def end_third() -> None:

@@ -100,14 +100,14 @@ def test_events_are_those_that_the_webhook_names(add: Callable[..., uuid.UUID]) 
     add(events=["task.canceled"])
     _finish()
     task_id = submit()
-    removals.finish_cancel(db.session, task_id, 0)
+    removals.finish_cancels(db.session, [task_id], 0)
     db.session.commit()
     assert [(row.event, row.part) for row in _rows()] == [("part.done", 0), ("task.canceled", None)]
 
 
 def test_rolled_back_change_sends_no_event(add: Callable[..., uuid.UUID]) -> None:
     add()
-    removals.finish_cancel(db.session, submit(), 0)
+    removals.finish_cancels(db.session, [submit()], 0)
     db.session.rollback()
     assert _rows() == []
 

@@ -220,15 +220,20 @@ def _act_on_running(name: str, act: Callable[[Home, str], None], services: Seque
         other = f", not {name!r}" if name else ""
         raise HomeUnusable(f"SERVICE must be {' or '.join(services)}{other}")
     home = Home.from_environment(os.environ)
-    if not supervision.is_running(home):
-        print("the system is down: make up", file=sys.stderr)
-        return 1
+    _require_running(home)
     try:
         act(home, name)
     except supervision.ProgramFailed as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _require_running(home: Home) -> None:
+    from idrl_local import supervision
+
+    if not supervision.is_running(home):
+        raise HomeUnusable("the system is down: make up")
 
 
 def _status(_: argparse.Namespace) -> int:
@@ -287,13 +292,11 @@ def _with_system(arguments: argparse.Namespace) -> int:
 
 
 def _users(arguments: argparse.Namespace) -> int:
-    from idrl_local import programs, supervision, system
+    from idrl_local import programs, system
 
     home = Home.from_environment(os.environ)
     _drop_privileges(home)
-    if not supervision.is_running(home):
-        print("the system is down: make up", file=sys.stderr)
-        return 1
+    _require_running(home)
     installation = programs.Installation(
         home, system.running_ports(home), home.secrets(), os.environ
     )

@@ -12,7 +12,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,19 +200,22 @@ def wait_for_postgres(
     port: int, user: str, password: str, process: subprocess.Popen[bytes] | None = None
 ) -> None:
     """Return once the server takes connections; raise ServerFailed after 30 s or at its end."""
-    deadline = time.monotonic() + 30
-    while not postgres_answers(port, user, password):
-        if time.monotonic() > deadline or (process and process.poll() is not None):
-            raise ServerFailed(f"PostgreSQL does not answer on port {port}")
-        time.sleep(0.05)
+    message = f"PostgreSQL does not answer on port {port}"
+    _wait_for(lambda: postgres_answers(port, user, password), process, message)
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
     """Return once the loopback port is open; raise ServerFailed after 30 s or at its end."""
+    _wait_for(lambda: port_answers(port), process, f"nothing answers on port {port}")
+
+
+def _wait_for(
+    answers: Callable[[], bool], process: subprocess.Popen[bytes] | None, message: str
+) -> None:
     deadline = time.monotonic() + 30
-    while not port_answers(port):
+    while not answers():
         if time.monotonic() > deadline or (process and process.poll() is not None):
-            raise ServerFailed(f"nothing answers on port {port}")
+            raise ServerFailed(message)
         time.sleep(0.02)
 
 

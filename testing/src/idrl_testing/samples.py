@@ -25,6 +25,6 @@ def picture(size: str, seconds: float, rate: int = 25) -> list[str]:
     return ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}:duration={seconds}"]
 
 
-def tone(seconds: float, rate_hz: int = 44100) -> list[str]:
+def tone(seconds: float) -> list[str]:
     """Return the arguments for a sound that is never silent."""
-    return ["-f", "lavfi", "-i", f"sine=frequency=440:sample_rate={rate_hz}:duration={seconds}"]
+    return ["-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=44100:duration={seconds}"]

@@ -111,7 +111,7 @@ def finish(job: RemovalJob, freed_bytes: int) -> None:
         freed_bytes += session.scalar(gone) or 0
         is_requested = exists().where(Removal.task_id == job.task_id)
         if status == TaskStatus.CANCELING and not session.scalar(select(is_requested)):
-            finish_cancel(session, job.task_id, freed_bytes)
+            finish_cancels(session, [job.task_id], freed_bytes)
 
 
 def postpone(job: RemovalJob, freed_bytes: int) -> None:
@@ -130,16 +130,11 @@ def _answered_by(job: RemovalJob) -> Where:
     return (Removal.task_id == job.task_id, Removal.requested_at == job.requested_at)
 
 
-def finish_cancel(session: ScopedSession, task_id: uuid.UUID, freed_bytes: int) -> None:
-    """Make the task `canceled` with its receipt, and delete its parts.
-
-    The caller has locked the task.
-    """
-    finish_cancels(session, [task_id], freed_bytes)
-
-
 def finish_cancels(session: ScopedSession, task_ids: Sequence[uuid.UUID], freed_bytes: int) -> None:
-    """Make several tasks `canceled`; `freed_bytes` is the receipt of each."""
+    """Make the tasks `canceled`, with `freed_bytes` as the receipt of each, and delete their parts.
+
+    The caller has locked them.
+    """
     elapsed_s = func.extract("epoch", func.clock_timestamp() - Task.cancel_requested_at)
     values = {
         "status": TaskStatus.CANCELED,

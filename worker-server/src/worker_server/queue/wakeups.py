@@ -106,10 +106,10 @@ def send_later(queue: str) -> None:
     sender.send(queue)
 
 
-def refill(client: redis.Redis, queue: str, due: int, limit: int = MAX_WAKEUPS) -> int:
+def refill(client: redis.Redis, queue: str, due: int) -> int:
     """Refill the queue to one wake-up for each of `due` rows; return how many were missing."""
     waiting: int = client.llen(queue)  # type: ignore[assignment] # the library types sync and async calls alike
-    missing = min(due, limit) - waiting
+    missing = min(due, MAX_WAKEUPS) - waiting
     if missing > 0:
         send(queue, missing)
     return max(missing, 0)

@@ -1,8 +1,8 @@
 """Heartbeats in PostgreSQL: which workers are alive, and how each sweeper step last ended."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -38,22 +38,6 @@ class Liveness:
     sweeps_at: dict[str, float]
     started_at: dict[str, float]
     scratch_free_bytes: dict[str, int]
-
-
-@dataclass(frozen=True)
-class _LiveWorker:
-    """A row of `workers`, detached from its session."""
-
-    name: str
-    kinds: list[str]
-    started_at: float
-    fault_code: str | None
-    scratch_free_bytes: int | None
-
-    @classmethod
-    def from_row(cls, row: Worker) -> Self:
-        started_at = row.started_at.timestamp()
-        return cls(row.name, row.kinds, started_at, row.fault_code, row.scratch_free_bytes)
 
 
 def record_heartbeat(
@@ -141,8 +125,8 @@ def liveness() -> Liveness:
     age = func.extract("epoch", func.now() - Sweep.done_at)
     is_alive = Worker.seen_at.between(seconds_from_now(-ALIVE_S), seconds_from_now(ALIVE_S))
     with transaction() as session:
-        alive = session.execute(select(Worker).where(is_alive)).scalars()
-        live = [_LiveWorker.from_row(row) for row in alive]
+        live = session.scalars(select(Worker).where(is_alive)).all()
+        session.expunge_all()
         sweeps = session.execute(select(Sweep.step, age, Sweep.done_at)).all()
     return Liveness(
         workers=dict(Counter(kind for worker in live for kind in worker.kinds)),
@@ -158,9 +142,9 @@ def liveness() -> Liveness:
     )
 
 
-def _latest_starts(live: list[_LiveWorker]) -> dict[str, float]:
+def _latest_starts(live: Sequence[Worker]) -> dict[str, float]:
     starts: dict[str, float] = {}
     for worker in live:
         for kind in worker.kinds:
-            starts[kind] = max(starts.get(kind, 0.0), worker.started_at)
+            starts[kind] = max(starts.get(kind, 0.0), worker.started_at.timestamp())
     return starts

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from worker_server.media.process.guard import raise_errno
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _REFUSED = (errno.EPERM, errno.EACCES)
 _NEW_USER_NAMESPACE = 0x10000000
@@ -74,7 +76,7 @@ def _on_the_parent(parent: int, numbers: dict[str, int]) -> Tries:
     return {
         "read the parent's environment": Path(f"/proc/{parent}/environ").read_bytes,
         "open the parent's memory": lambda: Path(f"/proc/{parent}/mem").open("rb").close(),
-        "trace the parent": lambda: _raise_errno(_libc.ptrace(_PTRACE_SEIZE, parent, None, None)),
+        "trace the parent": lambda: raise_errno(_libc.ptrace(_PTRACE_SEIZE, parent, None, None)),
         "read the parent's limits": lambda: _call(numbers["prlimit64"], parent, 7, None, bytes(16)),
         "set the parent's priority": lambda: os.setpriority(
             os.PRIO_PROCESS, parent, os.getpriority(os.PRIO_PROCESS, parent)
@@ -109,8 +111,8 @@ def _on_the_system(targets: dict[str, Any], numbers: dict[str, int]) -> Tries:
         "share messages": _share_messages,
         "open a message queue": lambda: _call(numbers["mq_open"], b"idrl-absent", 0, 0, None),
         "clone into a namespace": lambda: _clone(numbers["clone"]),
-        "mount": lambda: _raise_errno(_libc.mount(b"none", b"/", b"no such type", 0, None)),
-        "make a namespace": lambda: _raise_errno(_libc.unshare(_NEW_USER_NAMESPACE)),
+        "mount": lambda: raise_errno(_libc.mount(b"none", b"/", b"no such type", 0, None)),
+        "make a namespace": lambda: raise_errno(_libc.unshare(_NEW_USER_NAMESPACE)),
         "open by handle": lambda: _call(numbers["open_by_handle_at"], -1, None, 0),
         "use io_uring": lambda: _call(_IO_URING_SETUP, 0, None),
         "use BPF": lambda: _call(numbers["bpf"], -1, None, 0),
@@ -151,23 +153,23 @@ def _link_symbolically(file: Path, link: Path) -> None:
 
 
 def _watch(folder: Path) -> None:
-    descriptor = _raise_errno(_libc.inotify_init1(0))
+    descriptor = raise_errno(_libc.inotify_init1(0))
     try:
-        _raise_errno(_libc.inotify_add_watch(descriptor, os.fsencode(folder), _CREATED))
+        raise_errno(_libc.inotify_add_watch(descriptor, os.fsencode(folder), _CREATED))
     finally:
         os.close(descriptor)
 
 
 def _share_memory() -> None:
-    _libc.shmctl(_raise_errno(_libc.shmget(0, 4096, _OWN)), _REMOVE, None)
+    _libc.shmctl(raise_errno(_libc.shmget(0, 4096, _OWN)), _REMOVE, None)
 
 
 def _share_semaphores() -> None:
-    _libc.semctl(_raise_errno(_libc.semget(0, 1, _OWN)), 0, _REMOVE)
+    _libc.semctl(raise_errno(_libc.semget(0, 1, _OWN)), 0, _REMOVE)
 
 
 def _share_messages() -> None:
-    _libc.msgctl(_raise_errno(_libc.msgget(0, _OWN)), _REMOVE, None)
+    _libc.msgctl(raise_errno(_libc.msgget(0, _OWN)), _REMOVE, None)
 
 
 def _clone(number: int) -> None:
@@ -190,14 +192,7 @@ def _send(address: Any) -> None:  # noqa: ANN401 # host and port
 
 def _call(number: int, *arguments: int | bytes | None) -> int:
     words = (ctypes.c_long(word) if isinstance(word, int) else word for word in arguments)
-    return _raise_errno(int(_libc.syscall(ctypes.c_long(number), *words)))
-
-
-def _raise_errno(result: int) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
+    return raise_errno(int(_libc.syscall(ctypes.c_long(number), *words)))
 
 
 if __name__ == "__main__":

@@ -199,11 +199,11 @@ def restrict_files(files: list[str]) -> None:
     net = _BIND_AND_CONNECT_TCP if version >= _NET_VERSION else 0
     scope = _ABSTRACT_SOCKETS_AND_SIGNALS if version >= _SCOPE_VERSION else 0
     attributes = struct.pack("=QQQ", handled, net, scope)
-    ruleset = _raise_errno(_syscall(_CREATE_RULESET, attributes, len(attributes), 0))
+    ruleset = raise_errno(_syscall(_CREATE_RULESET, attributes, len(attributes), 0))
     try:
         for file in (*_SYSTEM_FILES, *files):
             _allow(ruleset, file, handled)
-        _raise_errno(_syscall(_RESTRICT_SELF, ruleset, 0))
+        raise_errno(_syscall(_RESTRICT_SELF, ruleset, 0))
     finally:
         os.close(ruleset)
 
@@ -218,7 +218,7 @@ def _allow(ruleset: int, file: str, handled: int) -> None:
         is_folder = os.path.isdir(f"/proc/self/fd/{descriptor}")  # noqa: PTH112 # pathlib is slow to load
         rights = _RIGHTS[kind] & handled & (-1 if is_folder else _OF_A_FILE)
         rule = struct.pack("=Qi", rights, descriptor)
-        _raise_errno(_syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0))
+        raise_errno(_syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0))
     finally:
         os.close(descriptor)
 
@@ -229,7 +229,7 @@ def restrict_syscalls() -> None:
     _set_no_new_privs()
     instructions = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HP", len(program) // 8, ctypes.addressof(instructions))
-    _raise_errno(_prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header))
+    raise_errno(_prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header))
 
 
 def _filter() -> bytes:
@@ -292,7 +292,7 @@ def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
 
 
 def _set_no_new_privs() -> None:
-    _raise_errno(_prctl(_PR_SET_NO_NEW_PRIVS, 1))
+    raise_errno(_prctl(_PR_SET_NO_NEW_PRIVS, 1))
 
 
 def _syscall(number: int, *arguments: bytes | int | None) -> int:
@@ -308,7 +308,8 @@ def _as_c_long(argument: bytes | int | None) -> object:
     return ctypes.c_long(argument) if isinstance(argument, int) else argument
 
 
-def _raise_errno(result: int) -> int:
+def raise_errno(result: int) -> int:
+    """Return what a function of libc has returned; raise OSError for its error."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -82,12 +82,10 @@ class Verifier(Child):
         return measured
 
 
-def verify_clip(
-    path: Path, edit: PartEdit, *, should_stop: Callable[[], bool] = lambda: False
-) -> ClipFacts:
+def verify_clip(path: Path, edit: PartEdit) -> ClipFacts:
     """Verify the clip in a new child process."""
     with Verifier() as verifier:
-        return verifier.check(path, edit, should_stop)
+        return verifier.check(path, edit, should_stop=lambda: False)
 
 
 def _reject_differences(measured: dict[str, Any], edit: PartEdit) -> None:
