@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import socket
 import ssl
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +11,15 @@ import pytest
 import requests
 
 from idrl_local import servers
+from idrl_testing.waiting import LIMIT_S
 
 if TYPE_CHECKING:
     from conftest import Edge, StartContainer, StartEdge
 
 HALF_OPEN = 2500
 OTHER_ADDRESS = "127.0.0.2"
+# Longer than a test takes, so that nginx keeps half-open connections until it ends.
+KEEP_HALF_OPEN = {"client_header_timeout 5s;": "client_header_timeout 900s;"}
 
 
 @pytest.fixture
@@ -99,19 +101,27 @@ def test_container_without_tls(start_container: "StartContainer") -> None:
 
 @pytest.mark.usefixtures("many_files")
 def test_half_open_handshakes_leave_room_for_other_addresses(
-    secure: "Edge", certificate: tuple[Path, Path]
+    start_edge: "StartEdge", certificate: tuple[Path, Path]
 ) -> None:
     """Each sends the beginning of a ClientHello, for which nginx sets up a TLS session."""
-    context = ssl.create_default_context(cafile=str(certificate[0]))
+    secure = start_edge(certificate=certificate, replaced=KEEP_HALF_OPEN)
     with contextlib.ExitStack() as stack:
+        half_open = []
         for _ in range(HALF_OPEN):
-            slow = socket.create_connection(("127.0.0.1", secure.port), timeout=10)
+            slow = socket.create_connection(("127.0.0.1", secure.port), timeout=LIMIT_S)
             stack.enter_context(slow).sendall(b"\x16\x03\x01\x02\x00\x01")
-        began = time.monotonic()
+            half_open.append(slow)
         connection = http.client.HTTPSConnection(
-            "localhost", secure.port, timeout=10, source_address=(OTHER_ADDRESS, 0), context=context
+            "localhost",
+            secure.port,
+            timeout=LIMIT_S,
+            source_address=(OTHER_ADDRESS, 0),
+            context=ssl.create_default_context(cafile=str(certificate[0])),
         )
         with contextlib.closing(connection):
             connection.request("GET", "/tasks")
             assert connection.getresponse().status == 200
-        assert time.monotonic() - began < 1
+        for slow in half_open:
+            slow.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                slow.recv(1)  # none had to end for the call

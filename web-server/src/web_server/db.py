@@ -8,7 +8,8 @@ from web_server.models import Base
 db = SQLAlchemy(model_class=Base)
 transaction = transactions(db.session)
 # No request waits longer than 15 s: for a place in the pool, to connect (5 s), and for the answer.
-_limit = CheckoutLimit(6)
+CHECKOUT_S = 6
+_limit = CheckoutLimit(CHECKOUT_S)
 ENGINE_OPTIONS = {
     "pool_events": [*LIVENESS_EVENTS, *_limit.pool_events],
     "pool_size": 5,
