@@ -76,7 +76,8 @@ def test_every_setting_is_passed_on_or_refused(machine: Machine, role: str) -> N
     # Operators cannot choose ports (the firewall's) or files (which have to be created).
     ports = {name for name in names if name.endswith("_PORT")}
     assert ports | (read_by_compose(role) - usual) <= owned
-    # What the script writes is refused at once, not after packages and images.
+    # What the script writes itself, no operator may set: else it would end only after packages and
+    # images are installed.
     written = set(re.findall(r"\b([A-Z][A-Z_]+)=%s", (PROVISION / role).read_text()))
     assert written - {"FILE_SERVER"} <= owned
 
