@@ -26,7 +26,7 @@ REFUSED_SUBNETS = [
 
 
 @pytest.fixture(scope="module")
-def client(engine: Engine, images: None) -> str:  # noqa: ARG001
+def client(engine: Engine, images: None) -> str:  # noqa: ARG001 # built first
     """The image of a machine that can speak NFS."""
     engine.docker("build", "--tag", NFS_CLIENT, str(CHECKOUT / "containers" / "nfs-client"))
     return NFS_CLIENT
@@ -44,7 +44,7 @@ def machine(engine: Engine, client: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def ganesha(engine: Engine, client: str, folder: Path) -> Iterator[Stack]:  # noqa: ARG001
+def ganesha(engine: Engine, client: str, folder: Path) -> Iterator[Stack]:  # noqa: ARG001 # is up
     """The file server in a container, not started yet."""
     stack = Stack(engine, "idrlfiles", SCRIPTS, folder / "files.env")
     yield stack
@@ -79,7 +79,7 @@ def test_mount_refuses_what_is_no_host(engine: Engine, machine: str, server: str
 def test_install_exports_to_one_subnet(engine: Engine, machine: str) -> None:
     run(engine, machine, "/file-server/install.sh", EXPORT_TO="10.1.2.0/24")
     (line,) = run(engine, machine, "cat /etc/exports.d/idrl.exports").splitlines()
-    folder, subnet, options = re.fullmatch(r"(\S+) ([0-9./]+)\((\S+)\)", line).groups()  # type: ignore[union-attr]
+    folder, subnet, options = re.fullmatch(r"(\S+) ([0-9./]+)\((\S+)\)", line).groups()  # type: ignore[union-attr] # it matches
     assert (folder, subnet) == ("/var/nfs/shared_folder", "10.1.2.0/24")
     assert {"rw", "sync", "root_squash", "all_squash", f"anonuid={USER}", f"anongid={USER}"} <= set(
         options.split(",")

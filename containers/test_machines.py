@@ -276,7 +276,7 @@ def assert_each_part_once(
     """Check that the task is done, with one clip a part, and those done before still the same."""
     assert after["status"] == "done", after
     parts: list[dict[str, object]] = after["parts"]  # type: ignore[assignment] # a list, says the contract
-    earlier: list[dict[str, object]] = before["parts"]  # type: ignore[assignment]
+    earlier: list[dict[str, object]] = before["parts"]  # type: ignore[assignment] # JSON
     done = [part for part in earlier if part["status"] == "done"]
     assert done
     kept = ("attempt", "sha256", "size_bytes")

@@ -43,7 +43,7 @@ def environment(caller: Api, tmp_path: Path) -> dict[str, str]:
     }
 
 
-def idrl(arguments: Sequence[str], environment: dict[str, str], given: str = "") -> Any:  # noqa: ANN401
+def idrl(arguments: Sequence[str], environment: dict[str, str], given: str = "") -> Any:  # noqa: ANN401 # passed on
     """Run a command that must succeed, and return the document that it prints."""
     done = subprocess.run(
         [*COMMAND, *arguments, "--json"],

@@ -84,7 +84,7 @@ class Database:
         command = [*_PSQL, *_STOP]
         with self._start(command) as session:
             assert session.stdin is not None  # noqa: S101 # both are pipes
-            assert session.stdout is not None  # noqa: S101
+            assert session.stdout is not None  # noqa: S101 # it was requested
             session.stdin.write(
                 "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot();\n"
             )
@@ -139,7 +139,7 @@ class Database:
         command = ("pg_restore", "--no-owner", "--file=-", str(dump))
         with self._start(command) as script:
             assert isinstance(script.stdout, TextIOWrapper)  # noqa: S101 # both are pipes
-            assert isinstance(session.stdin, TextIOWrapper)  # noqa: S101
+            assert isinstance(session.stdin, TextIOWrapper)  # noqa: S101 # it was requested
             _pass_on(script.stdout.buffer, session.stdin.buffer, left_out)
             stderr = script.communicate()[1]
             _check_end(command, script.returncode, stderr)

@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.stand_in.requests.append(seen)
         if self.path == "/slow":
             self.stand_in.release.wait(30)
-        self._answer(self.server.name)  # type: ignore[attr-defined]
+        self._answer(self.server.name)  # type: ignore[attr-defined] # ours
 
     do_HEAD = do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815 # as the base class calls them
 
@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @property
     def stand_in(self) -> StandIn:
-        stand_in: StandIn = self.server.stand_in  # type: ignore[attr-defined]
+        stand_in: StandIn = self.server.stand_in  # type: ignore[attr-defined] # ours
         return stand_in
 
     def clip(self, **more: str) -> None:
@@ -176,7 +176,7 @@ def start_service() -> Iterator[StartService]:
         def start(name: str, port: int = 0) -> StandIn:
             server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
             stand_in = StandIn(server.server_port)
-            server.stand_in, server.name = stand_in, name  # type: ignore[attr-defined]
+            server.stand_in, server.name = stand_in, name  # type: ignore[attr-defined] # ours
             thread = threading.Thread(target=server.serve_forever, args=(0.02,))
             thread.start()
             for step in (server.server_close, thread.join, server.shutdown, stand_in.release.set):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import requests
@@ -62,7 +63,7 @@ def assert_shown(installation: Installation, name: str) -> None:
     begun = time.monotonic()
     for app, url in urls(installation).items():
         if app != name:
-            wait_until(lambda url=url: _is_reported_down(url, name), SHOWN_WITHIN_S)  # type: ignore[misc]
+            wait_until(partial(_is_reported_down, url, name), SHOWN_WITHIN_S)
     lines = list(status.lines(installation.home))
     assert [line for line in lines if name in line and "STOPPED" in line], lines
     assert time.monotonic() - begun < SHOWN_WITHIN_S

@@ -116,7 +116,7 @@ def test_refused_log_in_names_the_account_without_its_email(
     auth.signup()
     auth.login(password="Wrong-passw0rd")
     [record] = [each for each in caplog.records if each.getMessage() == "log-in refused"]
-    assert (len(record.account), record.reason) == (12, "BadCredentials")  # type: ignore[attr-defined]
+    assert (len(record.account), record.reason) == (12, "BadCredentials")  # type: ignore[attr-defined] # `extra`
     assert "ada" not in str(vars(record))
 
 

@@ -5,6 +5,7 @@ from http.cookies import SimpleCookie
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 SignUp = Callable[..., dict[str, str]]
 PASSWORD = "Heron-over-42-Lakes"  # of the test's own accounts
@@ -53,8 +54,8 @@ def account(client: FlaskClient) -> dict[str, str]:
     return {"email": body["email"], "password": PASSWORD}
 
 
-def cookie_of(response: object) -> SimpleCookie:
-    return SimpleCookie(response.headers.get("Set-Cookie", ""))  # type: ignore[attr-defined]
+def cookie_of(response: TestResponse) -> SimpleCookie:
+    return SimpleCookie(response.headers.get("Set-Cookie", ""))
 
 
 def test_cookie_is_set_only_on_request(client: FlaskClient, account: dict[str, str]) -> None:

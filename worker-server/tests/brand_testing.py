@@ -20,7 +20,7 @@ def image(
     kind: str = "PNG",
     size: tuple[int, int] = (64, 36),
     colour: tuple[int, ...] = RED,
-    **options: Any,  # noqa: ANN401
+    **options: Any,  # noqa: ANN401 # passed on
 ) -> bytes:
     target = io.BytesIO()
     Image.new("RGBA" if len(colour) == 4 else "RGB", size, colour).save(target, kind, **options)

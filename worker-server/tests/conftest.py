@@ -33,11 +33,11 @@ from worker_server.settings import Settings
 
 # Before the imports below, hence E402: pytest rewrites assertions of what is not imported yet.
 pytest.register_assert_rewrite("worker_testing")
-from brand_testing import Brands  # noqa: E402
-from upload_testing import Uploads  # noqa: E402
-from webhook_receiver import Receiver, listening  # noqa: E402
+from brand_testing import Brands  # noqa: E402 # after the rewrite
+from upload_testing import Uploads  # noqa: E402 # after the rewrite
+from webhook_receiver import Receiver, listening  # noqa: E402 # after the rewrite
 
-from worker_testing import SOURCE, URL, plan, post  # noqa: E402
+from worker_testing import SOURCE, URL, plan, post  # noqa: E402 # after the rewrite
 
 
 @pytest.fixture(scope="session")

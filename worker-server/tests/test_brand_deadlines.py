@@ -55,7 +55,7 @@ def test_publishing_has_time_of_its_own(
 ) -> None:
     def slow(*arguments: object) -> None:
         time.sleep(0.5)
-        publish_files(*arguments)  # type: ignore[arg-type]
+        publish_files(*arguments)  # type: ignore[arg-type] # passed on
 
     monkeypatch.setattr(brand_making, "publish_files", slow)
     with app.app_context():

@@ -41,7 +41,7 @@ _KEY = {"Idempotency-Key": "once"}
 
 def _die_before_the_reply(settings: Settings, headers: dict[str, str]) -> None:
     """Post a task in a process that is killed once the row is committed."""
-    services.facts_of = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment,return-value]
+    services.facts_of = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment,return-value] # it ends
     client = create_app(settings).test_client()
     for _ in range(20):  # a starved machine may answer 503
         post(client, headers, **_KEY)

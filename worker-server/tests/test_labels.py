@@ -117,7 +117,7 @@ def test_labels_come_back_everywhere(
     (listed,) = client.get("/tasks", headers=auth()).get_json()
     for document in (created, read, listed):
         assert {key: document[key] for key in labels} == labels
-    assert list(read["metadata"] or ()) == list(labels["metadata"])  # type: ignore[call-overload]
+    assert list(read["metadata"] or ()) == list(labels["metadata"])  # type: ignore[call-overload] # JSON
 
 
 def test_infinite_number_is_refused(client: FlaskClient, auth: Auth) -> None:

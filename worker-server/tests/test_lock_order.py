@@ -51,9 +51,9 @@ def run_concurrently(app: Flask, database: Database) -> RunConcurrently:
     def run(lock_statement: str, calls: Sequence[Call]) -> list[Future[object]]:
         with ThreadPoolExecutor(len(calls)) as pool, database.holding(lock_statement):
             futures: list[Future[object]] = []
-            for number, call in enumerate(calls, 1):
+            for call in calls:
                 futures.append(pool.submit(in_context, call))
-                wait_until(lambda number=number: database.waiting() >= number, 20)  # type: ignore[misc]
+                wait_until(lambda: database.waiting() >= len(futures), 20)
         return futures
 
     return run

@@ -107,7 +107,7 @@ def test_the_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
     def threads(live_parts: int, **settings: int) -> int:
-        return Settings(**settings).encoder_threads_for(live_parts)  # type: ignore[arg-type]
+        return Settings(**settings).encoder_threads_for(live_parts)  # type: ignore[arg-type] # as text
 
     assert [threads(n, render_concurrency=8) for n in (1, 2, 3, 4, 5, 16)] == [4, 4, 2, 2, 1, 1]
     assert [threads(n, render_concurrency=2) for n in (1, 2, 16)] == [4, 4, 4]

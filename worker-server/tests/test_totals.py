@@ -206,7 +206,7 @@ def test_bytes_of_a_broken_download_are_counted(
         exchange.send(bytes(100_000))
 
     with contextlib.closing(Site()) as site:
-        gone = lambda exchange: exchange.reply(b"", 404)  # noqa: E731
+        gone = lambda exchange: exchange.reply(b"", 404)  # noqa: E731 # one line
         submit(site.on("/v.mp4", breaks, breaks, gone))
         allowed = settings.model_copy(update={"fetch_allow_hosts": frozenset({site.address})})
         assert fetch_next(allowed, runtime)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from gunicorn.http.body import Body, LengthReader  # type: ignore[import-untyped]
-from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
+from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.unreader import SocketUnreader
 from upload_testing import BYTES, CONTENT, Uploads, encoded, file_of
 from werkzeug.test import TestResponse
 

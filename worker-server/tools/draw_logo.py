@@ -43,7 +43,7 @@ def _word(pen: ImageDraw.ImageDraw) -> None:
 
 
 def _box(x: int, y: int, radius: int) -> tuple[int, int, int, int]:
-    return tuple(value * _OVERSAMPLE for value in (x - radius, y - radius, x + radius, y + radius))  # type: ignore[return-value]
+    return tuple(value * _OVERSAMPLE for value in (x - radius, y - radius, x + radius, y + radius))  # type: ignore[return-value] # four
 
 
 def _line(

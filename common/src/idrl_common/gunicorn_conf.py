@@ -11,17 +11,17 @@ import socket
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import gunicorn.http.message  # type: ignore[import-untyped]
-import gunicorn.util  # type: ignore[import-untyped]
-from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+import gunicorn.http.message
+import gunicorn.util
+from gunicorn.glogging import Logger
 from prometheus_client import multiprocess
 
 from idrl_common import logs
 from idrl_common.gunicorn_reload import RELOAD
 
 if TYPE_CHECKING:
-    from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
-    from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
 
 worker_class = "idrl_common.gunicorn_worker.StatusFirstWorker"
 threads = 8

@@ -13,7 +13,7 @@ from functools import partial
 from selectors import EVENT_READ
 from typing import Any
 
-from gunicorn.workers.gthread import (  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import (
     TConn,
     ThreadWorker,
 )

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any, TypedDict
 
 from flask import Flask, Response, current_app, g
-from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
+from gunicorn.http.errors import ParseException
 from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse

@@ -174,7 +174,7 @@ def new_visitor(browser: Browser, base_url: str) -> Iterator[NewVisitor]:
     def make(**options: object) -> Visitor:
         size = {"width": 1280, "height": 800}
         settings: dict[str, object] = {"locale": "en-US", "viewport": size}
-        context = browser.new_context(**{**settings, **options})  # type: ignore[arg-type]
+        context = browser.new_context(**{**settings, **options})  # type: ignore[arg-type] # Playwright's
         context.set_default_timeout(LIMIT_MS)
         contexts.append(context)
         visitor = Visitor(context.new_page(), context, base_url)

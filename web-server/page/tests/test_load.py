@@ -206,7 +206,7 @@ def test_calls_of_an_open_tab(
         page.wait_for_selector(".progress")
     minutes = Minutes(visitor)
     calls = minutes.pass_by(2)
-    unchanged = [call for call in calls if call.response().status == 304]  # type: ignore[union-attr]
+    unchanged = [call for call in calls if call.response().status == 304]  # type: ignore[union-attr] # answered
     figures.append(
         f"{place}: {len(calls) / 2:.1f} calls a minute, {len(unchanged)} of {len(calls)} 304"
     )

@@ -56,7 +56,7 @@ def test_cookie_is_sent_again_when_resuming(site: Site, fetch: Fetcher) -> None:
         x.head(Content_Length=len(BODY), ETag='"1"', Set_Cookie="FedAuth=abc")
         x.send(BODY[:400])
 
-    rest = lambda x: x.reply(BODY[400:], 206, Content_Range="bytes 400-999/1000", ETag='"1"')  # noqa: E731
+    rest = lambda x: x.reply(BODY[400:], 206, Content_Range="bytes 400-999/1000", ETag='"1"')
     assert fetch(site.on("/v.mp4", breaks, rest)).resumed == 1
     assert site.requests[1].headers["cookie"] == "FedAuth=abc"
 

@@ -109,8 +109,8 @@ def test_chunked_rest_that_is_shorter_than_its_range_is_no_end(site: Site, fetch
         x.send(b"%x\r\n%s\r\n%s" % (len(body), body, end))
 
     span = f"bytes {HALF}-{len(BODY) - 1}/{len(BODY)}"
-    begins = lambda x: chunked(x, BODY[:HALF], b"")  # noqa: E731
-    short = lambda x: chunked(x, BODY[HALF:][:9], b"0\r\n\r\n", 206, Content_Range=span)  # noqa: E731
+    begins = lambda x: chunked(x, BODY[:HALF], b"")
+    short = lambda x: chunked(x, BODY[HALF:][:9], b"0\r\n\r\n", 206, Content_Range=span)
     assert fetch(site.on("/v.mp4", begins, short, rest())).size_bytes == len(BODY)
     assert fetch.path.read_bytes() == BODY
 
@@ -223,13 +223,13 @@ def test_starts_over_when_the_rest_does_not_fit(
 
 
 def test_starts_over_after_416(site: Site, fetch: Fetcher) -> None:
-    unsatisfiable = lambda x: x.reply(b"", 416, Content_Range="bytes */5")  # noqa: E731
+    unsatisfiable = lambda x: x.reply(b"", 416, Content_Range="bytes */5")
     assert fetch(site.on("/v.mp4", breaks(), unsatisfiable, whole())).resumed == 0
     assert fetch.path.read_bytes() == BODY
 
 
 def test_resumes_after_a_failure_in_between(site: Site, fetch: Fetcher) -> None:
-    busy = lambda x: x.reply(b"busy", 503)  # noqa: E731
+    busy = lambda x: x.reply(b"busy", 503)
     assert fetch(site.on("/v.mp4", breaks(), busy, rest())).resumed == 1
     assert fetch.path.read_bytes() == BODY
 
@@ -287,8 +287,8 @@ def test_each_request_follows_the_redirects_again(site: Site, fetch: Fetcher) ->
     """The redirect may lead to a link that is signed for a short time."""
     site.on("/old.mp4", breaks())
     site.on("/new.mp4", rest())
-    to_old: Handler = lambda x: x.reply(b"", 302, Location="/old.mp4")  # noqa: E731
-    to_new: Handler = lambda x: x.reply(b"", 302, Location="/new.mp4")  # noqa: E731
+    to_old: Handler = lambda x: x.reply(b"", 302, Location="/old.mp4")
+    to_new: Handler = lambda x: x.reply(b"", 302, Location="/new.mp4")
     assert fetch(site.on("/v.mp4", to_old, to_new)).resumed == 1
     assert fetch.path.read_bytes() == BODY
 

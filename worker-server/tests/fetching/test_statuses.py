@@ -54,7 +54,7 @@ def test_download_that_began_with_206_is_resumed(site: Site, fetch: Fetcher) -> 
         x.send(BODY[:half])
 
     span = f"bytes {half}-{len(BODY) - 1}/{len(BODY)}"
-    rest = lambda x: x.reply(BODY[half:], 206, Content_Range=span, ETag='"1"')  # noqa: E731
+    rest = lambda x: x.reply(BODY[half:], 206, Content_Range=span, ETag='"1"')
     assert fetch(site.on("/v.mp4", breaks, rest)).resumed == 1
     assert fetch.path.read_bytes() == BODY
 
@@ -127,7 +127,7 @@ def test_retry_after_beyond_the_bound_is_final(site: Site, fetch: Fetcher, value
     ["0", "soon", "-1", "1.5", "Wed, 99 Foo 2099", "", "\xb2", "Wed, 21 Oct 2015 07:28:00 GMT"],
 )
 def test_retry_after_without_meaning_is_ignored(site: Site, fetch: Fetcher, value: str) -> None:
-    later = lambda x: x.reply(b"", 503, Retry_After=value)  # noqa: E731
+    later = lambda x: x.reply(b"", 503, Retry_After=value)
     assert fetch(site.on("/v.mp4", later, lambda x: x.reply(BODY))).size_bytes == len(BODY)
 
 
@@ -154,7 +154,7 @@ def test_partial_download_waits_longer_for_retry_after(site: Site, fetch: Fetche
         x.send(BODY[:half])
 
     span = f"bytes {half}-{len(BODY) - 1}/{len(BODY)}"
-    rest = lambda x: x.reply(BODY[half:], 206, Content_Range=span, ETag='"1"')  # noqa: E731
+    rest = lambda x: x.reply(BODY[half:], 206, Content_Range=span, ETag='"1"')
     url = site.on("/v.mp4", breaks, lambda x: x.reply(b"", 503, Retry_After=1), rest)
     assert fetch(url, max_pause_s=0.1, max_backoff_s=5).resumed == 1
     url = site.on("/v.mp4", breaks, lambda x: x.reply(b"", 503, Retry_After=6))

@@ -164,7 +164,7 @@ def test_short_body_over_tls_is_resumed(secure_site: Site, fetch: Fetcher) -> No
         x.head(Content_Length=2000, ETag='"1"')
         x.send(BODY)
 
-    rest = lambda x: x.reply(BODY, 206, Content_Range="bytes 1000-1999/2000", ETag='"1"')  # noqa: E731
+    rest = lambda x: x.reply(BODY, 206, Content_Range="bytes 1000-1999/2000", ETag='"1"')
     done = fetch(secure_site.on("/v.mp4", breaks, rest))
     assert (done.size_bytes, done.resumed) == (2000, 1)
 

@@ -154,7 +154,7 @@ def render(ffmpeg: str, tmp_path: Path) -> Callable[..., Clip]:
     def run(
         source: Source, path: Path, part: FrameRange, *, engine: str = "ffmpeg", **options: object
     ) -> Clip:
-        edit = PartEdit.of(source, path, part, **({"profile": _FAST} | options))  # type: ignore[arg-type]
+        edit = PartEdit.of(source, path, part, **({"profile": _FAST} | options))  # type: ignore[arg-type] # any
         output = tmp_path / f"{engine}-{part.number}.mp4"
         clip = media_render(edit, output, [renderer(engine, ffmpeg)], RenderWatch())
         return Clip(output, edit, clip.facts)
@@ -167,7 +167,7 @@ def copy(ffmpeg: str, tmp_path: Path) -> Callable[..., Clip]:
     """Make one part by copying, and check it."""
 
     def run(source: Source, path: Path, part: FrameRange, **options: object) -> Clip:
-        edit = PartEdit.of(source, path, part, **({"profile": _FAST} | options))  # type: ignore[arg-type]
+        edit = PartEdit.of(source, path, part, **({"profile": _FAST} | options))  # type: ignore[arg-type] # any
         output = tmp_path / f"copied-{part.number}.mp4"
         clip = media_render(edit, output, [renderer("copy", ffmpeg)], RenderWatch())
         return Clip(output, edit, clip.facts)

@@ -55,7 +55,7 @@ def solid(path: Path, size: tuple[int, int], colour: tuple[int, ...]) -> Path:
     return path
 
 
-def edit_of(path: Path, brand: Brand, **options: Any) -> PartEdit:  # noqa: ANN401
+def edit_of(path: Path, brand: Brand, **options: Any) -> PartEdit:  # noqa: ANN401 # passed on
     source = probe(path)
     frames = FrameRange(0, 10, 73, source.frame_rate)
     return PartEdit.of(

@@ -139,8 +139,8 @@ def cut(
     path: Path,
     kind: Cut,
     part_s: str = "4",
-    time_ranges: Any = WHOLE,  # noqa: ANN401
-    **more: Any,  # noqa: ANN401
+    time_ranges: Any = WHOLE,  # noqa: ANN401 # passed on
+    **more: Any,  # noqa: ANN401 # passed on
 ) -> list[int]:
     """Plan the parts of a file that needs no preparation; return where they end."""
     watch = PrepareWatch("ffmpeg", **more)

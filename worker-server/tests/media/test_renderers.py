@@ -37,7 +37,7 @@ def fit(numbered: Make) -> Path:
     return numbered(100, "25", "fit.mp4", FIT)
 
 
-def edit_of(path: Path, start: int, end: int, **options: Any) -> PartEdit:  # noqa: ANN401
+def edit_of(path: Path, start: int, end: int, **options: Any) -> PartEdit:  # noqa: ANN401 # passed on
     source = probe(path)
     frames = FrameRange(0, start, end, source.frame_rate)
     return PartEdit.of(source, path, frames, **({"profile": Profile("ultrafast", 18, 1)} | options))

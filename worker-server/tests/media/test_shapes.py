@@ -96,7 +96,7 @@ def ramp(make: Make) -> Callable[[tuple[int, int]], Path]:
     return source
 
 
-def edit_of(path: Path, aspect: str, fit: str, **options: Any) -> PartEdit:  # noqa: ANN401
+def edit_of(path: Path, aspect: str, fit: str, **options: Any) -> PartEdit:  # noqa: ANN401 # passed on
     source = probe(path)
     part = FrameRange(0, 0, FRAMES, source.frame_rate)
     chosen: dict[str, Any] = {

@@ -110,4 +110,4 @@ def _release_lease(lease: Lease, reason: StopReason | None) -> None:
 
 def _app() -> Flask:
     """Return the app itself, for a thread that outlives this context."""
-    return current_app._get_current_object()  # type: ignore[attr-defined,no-any-return] # noqa: SLF001
+    return current_app._get_current_object()  # type: ignore[attr-defined,no-any-return] # noqa: SLF001 # Flask's way

@@ -309,4 +309,4 @@ def _signal_group(group: int, number: int) -> None:
 def _environment(scratch: Path | None) -> dict[str, str]:
     """Return the environment of a child: none of the worker's settings and secrets."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-    return kept | {"LC_ALL": "C.UTF-8", "TMPDIR": str(scratch or "/tmp")}  # noqa: S108
+    return kept | {"LC_ALL": "C.UTF-8", "TMPDIR": str(scratch or "/tmp")}  # noqa: S108 # not opened

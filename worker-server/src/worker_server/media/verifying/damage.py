@@ -36,7 +36,7 @@ def damaged_frames(container: InputContainer, edit: PartEdit) -> int:
     return len(part & stored & (faulty | (stored - decoded)))
 
 
-def _seek_to_part(container: InputContainer, video: Any, edit: PartEdit) -> None:  # noqa: ANN401
+def _seek_to_part(container: InputContainer, video: Any, edit: PartEdit) -> None:  # noqa: ANN401 # PyAV's
     if edit.part.start_frame:
         seek_s = (
             edit.source.origin_s + (edit.part.start_frame + SEEK_OFFSET_FRAMES) / edit.frame_rate
@@ -46,7 +46,7 @@ def _seek_to_part(container: InputContainer, video: Any, edit: PartEdit) -> None
 
 def _packets_of_part(
     container: InputContainer,
-    video: Any,  # noqa: ANN401
+    video: Any,  # noqa: ANN401 # PyAV's
     edit: PartEdit,
 ) -> "Iterator[av.Packet[Any]]":
     """Yield packets up to the last one that can still hold a frame of the part."""
