@@ -43,6 +43,25 @@ def test_json_and_plain_lines_are_shown_for_people(home: Home) -> None:
     assert "Traceback …" in lines
 
 
+def test_callers_neither_forge_lines_nor_control_the_terminal(home: Home) -> None:
+    """A path needs no account, and is logged decoded."""
+    path = "/x\n04:05:09 web      ERROR   disk failed\x1b[31m\u202e\x9b2J\u2028é"
+    fields = {"message": f"Exception on {path}", "exc_info": f"Traceback\n  {path[-20:]}"}
+    lines = [json.dumps({**LINES[0], "path": path}), json.dumps({**LINES[0], **fields})]
+    (home.logs / "web.log").write_text("\n".join([*lines, "plain \x1b]0;title\x07 é", ""]))
+    out = io.StringIO()
+    show(home, Filter("web"), as_json=False, follow=False, out=out)
+    seen = r"/x\n04:05:09 web      ERROR   disk failed\x1b[31m\u202e\x9b2J\u2028é"
+    assert out.getvalue().split("\n") == [
+        f"04:05:06 web      INFO    began path={seen}",
+        f"04:05:06 web      INFO    Exception on {seen}",
+        "Traceback",
+        r"  sk failed\x1b[31m\u202e\x9b2J\u2028é",
+        r"         web              plain \x1b]0;title\x07 é",
+        "",
+    ]
+
+
 @pytest.mark.parametrize(
     "chosen", [Filter(level="ERROR"), Filter(task_id=TASK), Filter("render", TASK, "WARNING")]
 )

@@ -58,7 +58,7 @@ class Entry:
 
     def __str__(self) -> str:
         if not self.fields:
-            return f"{'':8} {self.service:8} {'':7} {self.raw}"
+            return f"{'':8} {self.service:8} {'':7} {_printable(self.raw)}"
         clock = str(self.fields.get("time") or self.fields.get("timestamp") or "")[11:19]
         message = self.fields.get("message") or self._request()
         details = " ".join(
@@ -67,13 +67,25 @@ class Entry:
             if name not in _PLAIN_FIELDS and value not in (None, "") and self._is_shown(name)
         )
         trace = f"\n{self.fields['exc_info']}" if self.fields.get("exc_info") else ""
-        return f"{clock:8} {self.service:8} {self.level:7} {message} {details}".rstrip() + trace
+        line = f"{clock:8} {self.service:8} {self.level:7} {message} {details}".rstrip()
+        return _printable(line) + _printable(trace, kept="\t\n")
 
     def _request(self) -> str:
         return " ".join(str(self.fields.get(name, "")) for name in ("method", "path", "status"))
 
     def _is_shown(self, name: str) -> bool:
         return self.service != "postgres" or name in ("user", "dbname", "detail")
+
+
+def _printable(text: str, kept: str = "\t") -> str:
+    """Return the text with escapes for what is not printable, except the characters in `kept`.
+
+    The path of a call, for one, may hold line ends and a terminal's control sequences.
+    """
+    return "".join(
+        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 def show(
