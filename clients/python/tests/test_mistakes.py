@@ -59,6 +59,18 @@ def test_an_interrupt_during_the_imports_is_one_line(tmp_path: Path, module: str
         )
 
 
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_an_interrupt_that_cannot_be_printed(tmp_path: Path, redirection: str) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m idrl_client ls {redirection}"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 130
+
+
 @pytest.mark.parametrize("arguments", ["ls --json --max 0", "clip --json", "lst --json"])
 def test_a_wrong_option_is_json_as_well(tmp_path: Path, arguments: str) -> None:
     code, line = idrl(*arguments.split(), home=tmp_path, **LOGGED_IN)

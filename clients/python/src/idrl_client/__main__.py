@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 _INTERRUPTED = 130
@@ -14,7 +15,8 @@ def main() -> NoReturn:
 
         from idrl_client.cli import main as run
     except KeyboardInterrupt:
-        os.write(2, b"idrl: interrupted\n")  # sys.stderr is None where it was closed
+        with suppress(OSError):  # as for every message: nobody may read it
+            os.write(2, b"idrl: interrupted\n")  # sys.stderr is None where it was closed
         sys.exit(_INTERRUPTED)
     run()
 
