@@ -162,6 +162,18 @@ def test_scene_changes_in_the_last_quarter(make: Make, options: tuple[str, ...])
     assert cut(path, Cut.SCENE) == [90, 173, 273, 313]
 
 
+@pytest.mark.parametrize("colour", ["white", "black"])
+@pytest.mark.parametrize(("first", "last"), [(82, 82), (84, 86), (73, 75), (98, 100)])
+def test_flash_is_no_scene_change(make: Make, colour: str, first: int, last: int) -> None:
+    """The pictures before and after it are alike; the shot ends at frame 92."""
+    flash = f"drawbox=c={colour}:t=fill:enable='between(n,{first},{last})'"
+    inputs = [word for kind in ("testsrc2", "smptebars") for word in ("-f", "lavfi", "-i", kind)]
+    inputs = [f"{word}=s={SIZE}:r=25" if word[0] in "st" else word for word in inputs]
+    shots = f"[0]trim=end_frame=92[a];[1]trim=end_frame=60[b];[a][b]concat,{flash}"
+    path = make("", "f.mp4", *inputs, "-filter_complex", shots, "-c:v", "libx264")
+    assert cut(path, Cut.SCENE)[0] == 92
+
+
 def test_the_clearest_of_several_changes(make: Make) -> None:
     """A dissolve from dark grey to black and a cut from black to white are both in reach."""
     grey, white = f"color=0x303030:s={SIZE}:r=25:d=3.4", f"color=white:s={SIZE}:r=25:d=4"

@@ -1,9 +1,10 @@
 """Cuts at scene changes: the clearest one of a range of frames, found in small pictures."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from itertools import pairwise, takewhile
 
 import av
 import numpy as np
@@ -20,6 +21,9 @@ _WIDTH, _HEIGHT = 48, 27
 # 0.1 and more; motion and noise give less, and about the same at each frame, so the difference
 # before is subtracted, as in ffmpeg's scdet (https://ffmpeg.org/ffmpeg-filters.html#scdet-1).
 _MIN_CHANGE = 0.05
+# A photographer's flash, or a lost picture, lasts no longer; then the picture is as before: it
+# differs by less than this share of the change.
+_FLASH_S, _ALIKE = Fraction(1, 8), 0.5
 _THREADS = 2
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 _FRAMES_BEFORE = 2  # to judge a frame takes its own difference and that of the frame before
@@ -45,16 +49,19 @@ class SceneCuts:
 
         None where no change is clear.
         """
-        best, most = None, _MIN_CHANGE
-        before: Picture | None = None
-        at, moved = low, 0.0
-        for frame, picture in self._pictures(low - _FRAMES_BEFORE, high):
+        best, most, moved = None, _MIN_CHANGE, 0.0
+        flash = max(1, int(_FLASH_S * self._source.frame_rate))
+        shown = [*self._pictures(low - _FRAMES_BEFORE - flash, high + flash)]
+        for number, ((at, before), (frame, picture)) in enumerate(pairwise(shown), 1):
+            if frame > high:
+                break
             if frame > at + 1:
                 moved = 0.0  # the places in between repeat a picture, so there is no motion
-            change = 0.0 if before is None else float(np.abs(picture - before).mean()) / 255
-            if frame >= low and change - moved > most:
+            change = _difference(picture, before)
+            is_clear = frame >= low and change - moved > most
+            if is_clear and not _is_flash(shown, number, flash):
                 best, most = frame, change - moved
-            at, before, moved = frame, picture, change
+            moved = change
         return best
 
     def _pictures(self, first: int, last: int) -> Iterator[tuple[int, Picture]]:
@@ -87,6 +94,28 @@ class SceneCuts:
                 for frame in packet.decode():
                     if isinstance(frame, VideoFrame):
                         yield frame
+
+
+def _is_flash(shown: Sequence[tuple[int, Picture]], number: int, flash: int) -> bool:
+    """Return whether a change is the beginning or the end of something shown very shortly.
+
+    Up to `flash` frames after the change the picture is as before it, or the picture is as it was
+    up to `flash` frames before.
+    """
+    before, (frame, picture) = shown[number - 1][1], shown[number]
+    alike = _difference(picture, before) * _ALIKE
+    later = takewhile(lambda each: each[0] <= frame + flash, shown[number + 1 :])
+    if any(_difference(after, before) < alike for _, after in later):
+        return True
+    # Each with the one that followed it: it was on screen until then.
+    earlier = pairwise(reversed(shown[:number]))
+    recent = takewhile(lambda pair: pair[0][0] >= frame - flash, earlier)
+    return any(_difference(picture, previous) < alike for _, (_, previous) in recent)
+
+
+def _difference(picture: Picture, other: Picture) -> float:
+    """Return the mean absolute difference, as a share of full range."""
+    return float(np.abs(picture - other).mean()) / 255
 
 
 def _small(frame: VideoFrame) -> Picture:
