@@ -54,8 +54,11 @@ def test_lost_secrets_are_an_error_and_not_replaced(home: Home) -> None:
         home.secrets()
 
 
-def test_incomplete_secrets_are_an_error(home: Home) -> None:
-    home.secrets_file.write_text("POSTGRES_PASSWORD=x\n")
+@pytest.mark.parametrize(
+    "second", ["", "WEB_DB_PASSWORD", "WEB_DB_PASSWORD=", 'WEB_DB_PASSWORD=""']
+)
+def test_incomplete_secrets_are_an_error(home: Home, second: str) -> None:
+    home.secrets_file.write_text(f"POSTGRES_PASSWORD=x\n{second}\nWORKER_DB_PASSWORD=x\n")
     with pytest.raises(HomeUnusable, match="does not set WEB_DB_PASSWORD"):
         home.secrets()
 

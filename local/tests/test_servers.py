@@ -2,6 +2,7 @@ import os
 import stat
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg2
@@ -9,6 +10,8 @@ import pytest
 import redis
 
 from idrl_local import servers
+from idrl_local.home import Home, Ports
+from idrl_local.programs import Installation
 from idrl_testing.processes import running
 
 PASSWORD = "open-sesame"
@@ -186,6 +189,24 @@ def test_redis_asks_for_a_password_that_no_command_line_shows(
             other.ping()
         with redis.Redis(port=port, password=PASSWORD) as client:
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+@pytest.mark.parametrize("password", ["two words", "p@ss/w#o r:d%", 'it\'s "é" \\x41', "#!"])
+def test_redis_takes_any_password(
+    binaries: servers.Binaries, tmp_path: Path, password: str
+) -> None:
+    """Where its configuration has a wrong line, Redis prints it."""
+    home = Home(tmp_path / "home")
+    home.create()
+    secrets = replace(home.secrets(), redis_password=password)
+    ports = replace(Ports.starting_at(5050), redis=servers.free_port())
+    command = servers.redis_command(binaries, tmp_path / "redis", ports.redis, password)
+    log = tmp_path / "redis.log"
+    with running(command, log) as process:
+        servers.wait_for_port(ports.redis, process)
+        with redis.Redis.from_url(Installation(home, ports, secrets, {}).redis_url) as client:
+            assert client.config_get("requirepass") == {"requirepass": password}
+    assert "requirepass" not in log.read_text()
 
 
 def damage_nothing(_: Path) -> None:

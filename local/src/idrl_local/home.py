@@ -188,12 +188,11 @@ class Home:
                 )
             _write_private(self.secrets_file, _as_env(_new_secrets()))
         values = dotenv_values(self.secrets_file)
-        try:
-            return Secrets(
-                **{name: values[name.upper()] or "" for name in Secrets.__dataclass_fields__}
-            )
-        except KeyError as error:
-            raise HomeUnusable(f"{self.secrets_file} does not set {error.args[0]}") from error
+        found = {name: values.get(name.upper()) or "" for name in Secrets.__dataclass_fields__}
+        for name, value in found.items():
+            if not value:
+                raise HomeUnusable(f"{self.secrets_file} does not set {name.upper()}")
+        return Secrets(**found)
 
 
 def port_from_environment(environment: Mapping[str, str]) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from urllib.parse import quote
 
 from idrl_common.memory import usable_renders
 from idrl_local import listeners, servers
@@ -55,7 +56,8 @@ class Installation:
 
     @property
     def redis_url(self) -> str:
-        return f"redis://:{self.secrets.redis_password}@127.0.0.1:{self.ports.redis}/0"
+        password = quote(self.secrets.redis_password, safe="")
+        return f"redis://:{password}@127.0.0.1:{self.ports.redis}/0"
 
     @property
     def url(self) -> str:

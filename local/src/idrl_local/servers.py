@@ -144,7 +144,7 @@ def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> l
     _remove_damaged_aof(binaries.redis, data / "appendonlydir")
     configuration = data / "redis.conf"
     configuration.touch(mode=0o600)
-    configuration.write_text(f"requirepass {password}\n")
+    configuration.write_text(f"requirepass {_quoted(password)}\n")
     options = {
         "bind": "127.0.0.1",
         "port": str(port),
@@ -157,6 +157,11 @@ def redis_command(binaries: Binaries, data: Path, port: int, password: str) -> l
     }
     command = [str(binaries.redis), str(configuration)]
     return [*command, *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def _quoted(value: str) -> str:
+    """Return a value as redis.conf has it: in quotes, with every byte written as a number."""
+    return '"' + "".join(f"\\x{byte:02x}" for byte in value.encode()) + '"'
 
 
 def _remove_damaged_aof(server: Path, folder: Path) -> None:
