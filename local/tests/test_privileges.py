@@ -174,6 +174,18 @@ def test_run_as_names_a_user_without_privileges(name: str, message: str) -> None
         privileges.user_of({"RUN_AS": name})
 
 
+@needs_root
+@pytest.mark.parametrize("word", ["down", "status"])
+def test_lost_secrets_keep_no_system_running(folder: Path, word: str) -> None:
+    home = Home(folder / "home")
+    privileges.command_for_root(home, ["up"], {})
+    (home.data / "postgres").mkdir()
+    home.secrets_file.unlink()
+    privileges.command_for_root(home, [word], {})
+    with pytest.raises(HomeUnusable, match=r"secrets\.env is missing"):
+        privileges.command_for_root(home, ["up"], {})
+
+
 def test_error_of_the_command_for_root_keeps_its_kind_and_its_words() -> None:
     messages: list[str] = []
     lines = ["waiting for redis (0 s)\n", "PortTaken: port 5050 is taken\n", "second line\n"]

@@ -95,7 +95,7 @@ def command_for_root(
     if runs_as_root(home):
         raise HomeUnusable(f"the system in {home.root} runs as root: `make down`, then `make up`")
     user = user_for(home, environment)
-    _prepare(home, user)
+    _prepare(home, user, needs_secrets=words[0] == "up")
     command = unprivileged(
         [sys.executable, "-m", "idrl_local", *words],
         user,
@@ -177,17 +177,19 @@ def _has_right(status: os.stat_result, user: pwd.struct_passwd, right_of_others:
     return bool(status.st_mode & right_of_others)
 
 
-def _prepare(home: Home, user: pwd.struct_passwd) -> None:
+def _prepare(home: Home, user: pwd.struct_passwd, *, needs_secrets: bool) -> None:
     """Create the folders and chown them to the user; the home itself stays root's."""
     home.create()
-    home.secrets()
+    if needs_secrets:
+        home.secrets()
     _require_in_namespace(user)
     if home.root.stat().st_uid == 0:
         home.root.chmod(0o711)
     for folder in (home.data, home.logs, home.run, home.share, home.sample_folder, home.scratch):
         folder.mkdir(mode=0o700, exist_ok=True)
         _chown_tree(folder, user)
-    os.chown(home.secrets_file, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    with contextlib.suppress(FileNotFoundError):  # lost, or before the first start
+        os.chown(home.secrets_file, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 
 def _require_in_namespace(user: pwd.struct_passwd) -> None:
