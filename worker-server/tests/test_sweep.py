@@ -4,6 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from worker_server.errors import WorkFailed
 from worker_server.jobs import sweep
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime, SweepClock
-from worker_server.queue import claims, leases, pauses, wakeups, workers
+from worker_server.queue import batches, brands, claims, leases, pauses, uploads, wakeups, workers
 from worker_server.queue.pauses import Kind
 from worker_server.queue.retry_policy import RetryLimits
 from worker_server.settings import Settings
@@ -112,6 +113,36 @@ def test_locked_task_holds_up_no_other_cancel(settings: Settings, database: Data
     database.execute("UPDATE removals SET run_after = now()")
     sweep.remove_files(settings)
     assert task_of(locked).status == "canceled"
+
+
+_OLD = "now() - interval '2 days'"
+OLD_ROWS: dict[str, tuple[str, str, Callable[[], None]]] = {
+    "batches": ("created_at", _OLD, batches.delete_empty),
+    "uploads": (
+        "removed_at, length_bytes, expires_at",
+        f"{_OLD}, 7, now()",
+        uploads.delete_removed_rows,
+    ),
+    "brands": (
+        "deleted_at, name, spec, files, size_bytes",
+        f"{_OLD}, '', '{{}}', '{{}}', 7",
+        partial(brands.delete_unneeded_rows, 100),
+    ),
+}
+
+
+@pytest.mark.parametrize("table", OLD_ROWS)
+def test_locked_row_holds_up_no_removal_of_others(database: Database, table: str) -> None:
+    columns, values, delete_old = OLD_ROWS[table]
+    database.execute(
+        f"INSERT INTO {table} (id, owner_id, {columns})"
+        f" SELECT gen_random_uuid(), 1, {values} FROM generate_series(1, 3)"
+    )
+    with database.holding(f"SELECT FROM {table} LIMIT 1 FOR UPDATE"):
+        delete_old()
+        assert database.execute(f"SELECT count(*) FROM {table}") == [(1,)]
+    delete_old()
+    assert database.execute(f"SELECT count(*) FROM {table}") == [(0,)]
 
 
 def test_machine_that_keeps_losing_tasks_fails_none(at_once: Settings, clock: SweepClock) -> None:

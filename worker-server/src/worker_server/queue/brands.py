@@ -165,12 +165,13 @@ def spec_for_task(owner_id: int, brand_id: str) -> dict[str, Any] | None:
 
 
 def delete_unneeded_rows(limit: int) -> None:
-    """Remove the rows of deleted brands that no task needs."""
+    """Remove the rows of deleted brands that no task needs, except locked ones."""
     unneeded = select(Brand.id).where(
         Brand.deleted_at < func.now() - _GRACE, ~exists().where(_task_needs_brand())
     )
     with transaction() as session:
-        session.execute(delete(Brand).where(Brand.id.in_(unneeded.limit(limit))))
+        free = unneeded.limit(limit).with_for_update(skip_locked=True)
+        session.execute(delete(Brand).where(Brand.id.in_(free)))
 
 
 def remove_unused(
