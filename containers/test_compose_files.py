@@ -1,6 +1,7 @@
 """The compose files: they name what is missing, and each variable is explained."""
 
 import itertools
+import os
 import re
 import shutil
 import subprocess
@@ -109,6 +110,22 @@ def test_secrets_are_private_and_never_overwritten(secrets: Secrets, folder: Pat
     assert again.returncode == 0
     assert "is kept" in again.stdout
     assert secrets["POSTGRES_PASSWORD"] in made.read_text()
+
+
+@pytest.mark.parametrize("failing", ["awk", "openssl"])
+def test_no_secret_is_left_empty(tmp_path: Path, failing: str) -> None:
+    """The file would be kept by every later `make env`."""
+    program = tmp_path / failing
+    real = shutil.which(failing)
+    # openssl makes the key pair; then it has no random bytes.
+    program.write_text(f'#!/bin/sh\n[ "$1" = genpkey ] || exit 1\nexec {real} "$@"\n')
+    program.chmod(0o755)
+    done = subprocess.run(
+        [CHECKOUT / "containers" / "make_env.sh", tmp_path / "made.env"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert not (tmp_path / "made.env").exists()
 
 
 def mounted_paths() -> set[str]:
