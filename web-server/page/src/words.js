@@ -66,6 +66,9 @@ export function number(value, digits) {
   return new Intl.NumberFormat(language.value, { maximumFractionDigits: digits }).format(value);
 }
 
+/** @param {number} value 0 to 100 */
+export const percent = (value) => new Intl.NumberFormat(language.value, { style: "percent" }).format(value / 100);
+
 /** Return the sign before the decimals of a number. */
 export const decimalSign = () => number(0.5, 1).charAt(1);
 

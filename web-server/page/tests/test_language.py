@@ -1,5 +1,7 @@
 """Numbers and words in the reader's language."""
 
+import re
+
 import pytest
 from conftest import Visitor
 from playwright.sync_api import expect
@@ -49,6 +51,19 @@ def test_plan_has_the_decimal_sign_of_the_language(
     with page.expect_request(lambda request: request.method == "PATCH") as sent:
         page.locator(".options-box form button").click()
     assert sent.value.post_data_json == {"edit": {"segments": [{"start_s": 65.52, "end_s": 67}]}}
+
+
+@pytest.mark.parametrize(("language", "share"), [("en", "3%"), ("es", "3\u00a0%")])
+def test_progress_is_written_as_in_the_language(
+    visitor: Visitor, system: RunningSystem, language: str, share: str
+) -> None:
+    system.add_tasks(visitor.email, 1, "queued")
+    task_id = system.task_id(visitor.email, "Race 0")
+    # Of the download: a tenth of the task.
+    system.execute(f"UPDATE tasks SET progress = 34 WHERE id = '{task_id}'")
+    visitor.page.select_option("#language", language)
+    visitor.show(f"task/{task_id}")
+    expect(visitor.page.locator(".progress p").first).to_have_text(re.compile(f" · {share}$"))
 
 
 def test_used_part_of_a_limit_is_not_rounded_up_to_it(visitor: Visitor) -> None:

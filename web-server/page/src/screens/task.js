@@ -7,7 +7,7 @@ import { Copy } from "../copy.js";
 import { forgetAnswers, usePolled } from "../poll.js";
 import { goTo } from "../router.js";
 import { announce, Bar, Dialog, Failure, html, LIVE, Status, useAttempt } from "../ui.js";
-import { adviceOf, ago, clock, date, language, lasting, moment, number, sentenceOf, sizeOf, t } from "../words.js";
+import { adviceOf, ago, clock, date, language, lasting, moment, number, percent, sentenceOf, sizeOf, t } from "../words.js";
 import { Cards, Strip } from "./parts.js";
 import { Plan } from "./plan.js";
 import { hostOf } from "./task_list.js";
@@ -73,7 +73,7 @@ function factsOf(task) {
 function Progress({ task }) {
   const words = [t(`doing.${task.status}`)];
   if (task.parts_total) words.push(t("tasks.parts", { done: task.parts_done, total: task.parts_total }));
-  else words.push(`${task.progress} %`);
+  else words.push(percent(task.progress));
   if (task.eta_s != null) words.push(t("task.left", { time: lasting(task.eta_s) }));
   return html`<div class="progress">
     <${Bar} value=${task.progress} label=${t("task.progress", { name: task.name })} />
