@@ -7,7 +7,8 @@ from pathlib import Path
 import av
 import pytest
 
-from worker_server.media.probing.pictures import display_matrix, shape_of
+from worker_server.media.probing.matrices import display_matrix
+from worker_server.media.probing.pictures import shape_of
 
 
 @pytest.fixture

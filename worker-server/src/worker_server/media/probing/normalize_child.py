@@ -28,6 +28,7 @@ from worker_server.media.probing.display_order import lacks_display_times
 from worker_server.media.probing.intermediate import add_video, open_target
 from worker_server.media.probing.normalize_tracks import SoundTracks
 from worker_server.media.probing.normalize_video import VideoWriter
+from worker_server.media.probing.orientation import OrientationInForce
 from worker_server.media.probing.packet_scan import head_of
 from worker_server.media.probing.sound_scan import new_extradata
 from worker_server.media.probing.stream_headers import header_reader, headers_of_extradata
@@ -55,6 +56,10 @@ class Normalizer:
         by_order: bool,
     ) -> None:
         self._source, self._times, self._container, self._target = source, times, container, target
+        self._video_packets = 0
+        self._bad = 0
+        self._video = container.streams[source.video_index]
+        video = self._video.codec_context
         self._pictures = VideoWriter(
             source,
             target,
@@ -62,11 +67,8 @@ class Normalizer:
             shown,
             picture_count=times.picture_count,
             by_order=by_order,
+            orientation=OrientationInForce(source.video_codec, video.extradata or b""),
         )
-        self._video_packets = 0
-        self._bad = 0
-        self._video = container.streams[source.video_index]
-        video = self._video.codec_context
         self._first_aspect = _aspect_of(video)
         self._read_headers = header_reader(source.video_codec, video.extradata)
         self._headers = headers_of_extradata(source.video_codec, video.extradata)

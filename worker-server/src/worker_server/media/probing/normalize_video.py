@@ -17,8 +17,10 @@ from worker_server.media.model.geometry import Box, crop_box
 from worker_server.media.model.source import Source
 from worker_server.media.probing.hidden_frames import shows_nothing
 from worker_server.media.probing.intermediate import picture_size, pixel_format
+from worker_server.media.probing.matrices import Matrix, rotation_by
+from worker_server.media.probing.orientation import OrientationInForce
 from worker_server.media.probing.packet_scan import has_several_pictures
-from worker_server.media.probing.pictures import PictureShape, display_matrix, shape_of
+from worker_server.media.probing.pictures import PictureShape, shape_by
 
 # A frame whose place is taken gets the next one, so that none is lost, up to this many places late.
 _MAX_LATE = Fraction(7, 2)
@@ -76,8 +78,10 @@ class VideoWriter:
         *,
         picture_count: int,
         by_order: bool,
+        orientation: OrientationInForce,
     ) -> None:
         self._source, self._target, self._stream, self._shown = source, target, stream, shown
+        self._orientation = orientation
         is_decimated = picture_count > _MIN_DECIMATION * source.frame_count
         is_decimated = is_decimated and not source.interlaced
         self._places = Places(source.frame_rate, source.origin_s, is_decimated=is_decimated)
@@ -95,6 +99,7 @@ class VideoWriter:
         self, number: int, packet: "av.Packet[VideoStream]", shifts: list[int | None]
     ) -> None:
         """Record the time of a packet that is about to be decoded."""
+        self._orientation.expect(number, packet)
         if self._source.video_codec == "mpeg4" and has_several_pictures(packet):
             self._by_order = True
         stamp = packet.dts if self._source.demuxer == "avi" else packet.pts
@@ -108,15 +113,16 @@ class VideoWriter:
         self, frame: VideoFrame, shifts: list[int | None], sample_aspect: Fraction | None
     ) -> None:
         """Give a decoded frame its place, and write what is ready."""
+        matrix = self._orientation.matrix_of(frame)
         place = self._places.assign(self._time_s(frame, shifts))
         if place is None:
             return
         if not self._source.varies:
             sample_aspect = self._source.sample_aspect
-        shape = shape_of(frame, sample_aspect).cropped(self._shown)
+        shape = shape_by(matrix, frame, sample_aspect).cropped(self._shown)
         if self._graph is None or shape != self._shape:
             self._flush()
-            self._graph, self._shape = self._filters(frame, shape), shape
+            self._graph, self._shape = self._filters(frame, shape, matrix), shape
         frame.pts, frame.time_base = place, self._tick_s
         self._graph.push(frame)
         self._pull()
@@ -138,7 +144,9 @@ class VideoWriter:
             return None
         return (frame.pts + shift) * frame.time_base
 
-    def _filters(self, frame: VideoFrame, shape: PictureShape) -> av.filter.Graph:
+    def _filters(
+        self, frame: VideoFrame, shape: PictureShape, matrix: Matrix | None
+    ) -> av.filter.Graph:
         """Return the filters from a frame of this shape to the normalized one."""
         graph = av.filter.Graph()
         chain = [
@@ -153,7 +161,7 @@ class VideoWriter:
             *_plain_tags(_as_shaped(self._source, shape)),
             *_deinterlacing(self._source),
             *_cropping(frame, shape, self._shown),
-            *_turns(frame),
+            *_turns(matrix),
             *_crop_and_scale(self._source, shape),
         ):
             chain.append(graph.add(name, arguments))
@@ -230,12 +238,11 @@ def _cropping(frame: VideoFrame, shape: PictureShape, shown: Box | None) -> list
     return [("crop", f"{width}:{height}:{left}:{top}:exact=1")]
 
 
-def _turns(frame: VideoFrame) -> list[tuple[str, str | None]]:
-    """Return the filters that apply a frame's display matrix, as ffmpeg's autorotate does."""
-    matrix = display_matrix(frame)
+def _turns(matrix: Matrix | None) -> list[tuple[str, str | None]]:
+    """Return the filters that apply a display matrix, as ffmpeg's autorotate does."""
     if matrix is None:
         return []
-    turned = -round(frame.rotation / 90) * 90 % 360
+    turned = -rotation_by(matrix) % 360
     if turned == 90:
         return [("transpose", "cclock_flip" if matrix[3] > 0 else "clock")]
     if turned == 270:

@@ -17,6 +17,7 @@ from worker_server.media.probing import av1_headers, vp9_headers
 from worker_server.media.probing.h264_fields import FieldPairs, frame_coding
 from worker_server.media.probing.hidden_frames import HIDING_CODECS, shows_nothing
 from worker_server.media.probing.key_frames import KeyFrames
+from worker_server.media.probing.orientation import OrientationCheck
 from worker_server.media.probing.random_access import RandomAccess
 from worker_server.media.probing.sound_headers import sound_header_reader
 from worker_server.media.probing.sound_scan import SoundSeen, new_extradata
@@ -146,6 +147,7 @@ class PacketScanner:
         context = video.codec_context
         self._codec = context.name
         self._random_access = RandomAccess(self._codec, context.extradata or b"")
+        self._orientation = OrientationCheck(self._codec, context.extradata or b"")
         self._read_headers = header_reader(self._codec, context.extradata)
         self._extradata = context.extradata or b""
         self._headers = headers_of_extradata(self._codec, self._extradata)
@@ -228,6 +230,7 @@ class PacketScanner:
             scan.note(self._random_access.fault(packet))
         self._check_description(packet)
         self._check_shape(packet)
+        self._check_orientation(packet)
         if packet.has_sidedata("palette"):  # demuxers give it once: not again after seeking
             scan.note("the palette is stored beside the pictures")
         if self._shows_nothing(packet):
@@ -320,6 +323,11 @@ class PacketScanner:
         self._headers = headers_of_extradata(self._codec, extradata)
         self._add_shape(self._headers or extradata, packet)
         self._expect_fields(self._headers)
+
+    def _check_orientation(self, packet: "av.Packet[Any]") -> None:
+        if fault := self._orientation.fault(packet):
+            self.scan.note(fault)
+            self._add_shape(repr(self._orientation.last).encode(), packet)
 
     def _add_shape(self, headers: bytes, packet: "av.Packet[Any]") -> None:
         if len(self.scan.shapes) < _MAX_SHAPES:

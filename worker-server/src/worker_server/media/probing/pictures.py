@@ -1,10 +1,8 @@
 """The shape of decoded pictures (size, format, orientation, colours), and a stream's shapes."""
 
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
 
 import av
 from av import VideoFrame, VideoStream
@@ -14,8 +12,9 @@ from worker_server.media.model.codecs import CODEC_WHITELIST, MAX_PIXELS
 from worker_server.media.model.colour import is_hdr_transfer
 from worker_server.media.model.containers import crop_exactly
 from worker_server.media.model.geometry import Box
-from worker_server.media.model.side_data import side_data_of
 from worker_server.media.model.source import ProbeLimits
+from worker_server.media.probing.matrices import Matrix, display_matrix, rotation_by
+from worker_server.media.probing.orientation import orientation_reader
 from worker_server.media.probing.streams import check_size
 
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
@@ -43,8 +42,9 @@ class PictureShape:
 
     @property
     def aspect(self) -> Fraction:
-        """The aspect ratio of what is shown, before it is rotated."""
-        return self.width * self.sample_aspect / self.height
+        """The aspect ratio of what is shown, upright."""
+        stored = self.width * self.sample_aspect / self.height
+        return 1 / stored if self.rotation % 180 else stored
 
     def cropped(self, box: Box | None) -> "PictureShape":
         """Return the shape cropped to `box`; unchanged without a box, or where it does not fit."""
@@ -54,14 +54,20 @@ class PictureShape:
 
 
 def shape_of(frame: VideoFrame, sample_aspect: Fraction | None) -> PictureShape:
-    """Return the shape of a decoded frame."""
-    matrix = display_matrix(frame)
+    """Return the shape of a decoded frame, turned by its own matrix."""
+    return shape_by(display_matrix(frame), frame, sample_aspect)
+
+
+def shape_by(
+    matrix: Matrix | None, frame: VideoFrame, sample_aspect: Fraction | None
+) -> PictureShape:
+    """Return the shape of a decoded frame that this matrix turns."""
     return PictureShape(
         frame.width,
         frame.height,
         frame.format.name,
         sane_aspect(sample_aspect),
-        round(frame.rotation / 90) * 90 % 360,
+        rotation_by(matrix) if matrix else 0,
         matrix[0] * matrix[4] - matrix[1] * matrix[3] < 0 if matrix else False,
         int(frame.colorspace),
         int(frame.color_range) == _FULL_RANGE or frame.format.name.startswith("yuvj"),
@@ -88,13 +94,13 @@ def shapes_of(
             continue
         frame, aspect = frames
         check_size(frame.width, frame.height, limits)
-        # The container's rotation applies, and its aspect ratio unless the coded one has changed.
+        # The container's rotation applies unless the picture has its own, and its aspect ratio
+        # unless the coded one has changed.
         own = aspect != video.codec_context.sample_aspect_ratio
-        shape = replace(
-            shape_of(frame, aspect if own else video.sample_aspect_ratio),
-            rotation=shapes[0].rotation,
-            mirrored=shapes[0].mirrored,
-        )
+        shape = shape_of(frame, aspect if own else video.sample_aspect_ratio)
+        read = orientation_reader(video.codec_context.name, extradata)
+        if not read or read(data) is None:
+            shape = replace(shape, rotation=shapes[0].rotation, mirrored=shapes[0].mirrored)
         if all(replace(shape, interlaced=each.interlaced) != each for each in shapes):
             shapes.append(shape)
         elif shape.interlaced:
@@ -123,9 +129,3 @@ def _decode_alone(
 def sane_aspect(aspect: Fraction | None) -> Fraction:
     """Return the pixel aspect ratio, 1 where the declared one is impossible."""
     return Fraction(aspect) if aspect and Fraction(1, 8) <= aspect <= 8 else Fraction(1)
-
-
-def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    """Return the nine numbers of the display matrix (16.16 and 2.30 fixed point), or None."""
-    data: Any = side_data_of(frame).get("DISPLAYMATRIX")
-    return struct.unpack("=9i", bytes(data)[:36]) if data else None

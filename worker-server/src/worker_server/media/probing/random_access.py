@@ -12,6 +12,7 @@ import av
 
 from worker_server.media.probing import vp9_headers
 from worker_server.media.probing.bits import Bits
+from worker_server.media.probing.sei import messages
 from worker_server.media.probing.stream_headers import length_size_of, units_of
 
 # A part is decoded from the key frame before it on. With more pictures than these between two key
@@ -78,22 +79,10 @@ def _slice_type(unit: bytes) -> int:
 
 def _recovery_frames(unit: bytes) -> int:
     """Return recovery_frame_cnt of an SEI unit's recovery point (D.1.8); 0 where it has none."""
-    data, at = unit.replace(b"\0\0\3", b"\0\0"), 1
-    while at + 2 < len(data):
-        kind, at = _sei_number(data, at)
-        size, at = _sei_number(data, at)
+    for kind, payload in messages(unit, header_bytes=1):
         if kind == _RECOVERY_POINT:
-            return Bits(data[at : at + size]).ue()
-        at += size
+            return Bits(payload).ue()
     return 0
-
-
-def _sei_number(data: bytes, at: int) -> tuple[int, int]:
-    """Return a payload's type or size (7.3.2.3.1), and where it ends."""
-    number = 0
-    while data[at : at + 1] == b"\xff":
-        number, at = number + 255, at + 1
-    return number + int.from_bytes(data[at : at + 1]), at + 1
 
 
 def _hevc(units: list[bytes]) -> bool:
