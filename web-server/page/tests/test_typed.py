@@ -17,7 +17,9 @@ def test_links_and_options_are_there_after_a_reload(visitor: Visitor, video_url:
     expect(page.get_by_label("9:16")).to_be_checked()
     page.get_by_role("button", name="Make clips of 2 videos").click()
     page.wait_for_url("**/#/batch/*")
-    for listed in visitor.context.request.get(f"{visitor.base_url}/tasks").json():
+    tasks = visitor.context.request.get(f"{visitor.base_url}/tasks").json()
+    assert len(tasks) == 2
+    for listed in tasks:
         task = visitor.context.request.get(f"{visitor.base_url}{listed['link']}").json()
         assert (task["edit"]["aspect"], task["edit"]["part_seconds"]) == ("9:16", 2)
     visitor.open("new")

@@ -272,6 +272,7 @@ def test_no_thread_and_no_connection_is_left(site: Site, fetch: Fetcher) -> None
         if thread.name.startswith("fetch")
     }
     assert left == set()
+    assert len(site.requests) == 2
     assert all(
         exchange.is_gone(5) for exchange in site.requests if exchange.connection.fileno() >= 0
     )
