@@ -28,7 +28,7 @@ from worker_server.jobs.brands import remove_unneeded_brands
 from worker_server.jobs.runtime import worker_name
 from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_uploads
 from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
-from worker_server.queue import clock_changes, workers
+from worker_server.queue import clock_changes, preemption, workers
 from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
 
@@ -66,8 +66,8 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     fast_interval_s = min(settings.sweep_s, 2.0)
     leases = (workers.LEASES_STEP, partial(sweep.reclaim_leases, settings, clock))
     times = (clock_changes.CLOCK_STEP, partial(sweep.correct_times, settings))
-    downloads = ("downloads", partial(sweep.preempt_downloads, share))
-    renders = ("renders", partial(sweep.preempt_renders, share))
+    downloads = ("downloads", partial(sweep.preempt, share, preemption.preempt_download))
+    renders = ("renders", partial(sweep.preempt, share, preemption.preempt_render))
     wakeups = ("wakeups", partial(sweep.send_wakeups, settings))
     files = ("files", partial(sweep.remove_files, settings))
     uploads = ("uploads", partial(remove_unneeded_uploads, settings))

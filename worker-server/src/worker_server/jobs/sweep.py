@@ -7,6 +7,7 @@ import logging
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 
 from worker_server import redis_client, storage
@@ -22,7 +23,6 @@ from worker_server.queue import (
     clock_changes,
     events,
     leases,
-    preemption,
     removals,
     retention,
     totals,
@@ -32,6 +32,7 @@ from worker_server.queue import (
     workers,
 )
 from worker_server.queue.backlog import ExpiredLease
+from worker_server.queue.claims import Lease, PartLease
 from worker_server.queue.pauses import Kind, is_paused
 from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
@@ -106,34 +107,15 @@ def _reclaim(settings: Settings, expired: ExpiredLease, *, counted: bool) -> Non
         _log.warning("task is locked, its lease waits", extra=extra)
 
 
-def _is_claimed_from(share: ShareMonitor) -> bool:
-    """Return whether workers claim work: they do not while the share is unavailable or full."""
-    return share.check(_SHARE_WAIT_S).error is None
+def preempt(share: ShareMonitor, preempt_one: Callable[[], Lease | None]) -> None:
+    """Preempt work of an owner who has most of it where another waits; one a round.
 
-
-def preempt_downloads(share: ShareMonitor) -> None:
-    """Preempt a download where one owner holds most of them and another waits; one a round.
-
-    Does nothing while workers claim no work.
+    Does nothing while workers claim no work, as the share is unavailable or full.
     """
-    if not _is_claimed_from(share):
-        return
-    lease = preemption.preempt_download()
-    if lease is not None:
-        _log.info("download preempted", extra={"task_id": str(lease.task_id)})
-
-
-def preempt_renders(share: ShareMonitor) -> None:
-    """Preempt a part where one owner holds most renders and another has none; one a round.
-
-    Does nothing while workers claim no work.
-    """
-    if not _is_claimed_from(share):
-        return
-    lease = preemption.preempt_render()
-    if lease is not None:
-        extra = {"task_id": str(lease.task_id), "part": lease.number}
-        _log.info("render preempted", extra=extra)
+    if share.check(_SHARE_WAIT_S).error is None and (lease := preempt_one()) is not None:
+        what = "render" if isinstance(lease, PartLease) else "download"
+        extra = {"task_id": str(lease.task_id), "part": getattr(lease, "number", None)}
+        _log.info("%s preempted", what, extra=extra)
 
 
 def send_wakeups(settings: Settings) -> None:
