@@ -13,6 +13,7 @@ from worker_server.media import (
     ClipRejected,
     FrameRange,
     PartEdit,
+    Preparation,
     Profile,
     RendererDeclined,
     RenderWatch,
@@ -103,7 +104,8 @@ def test_an_orientation_inside_the_stream_is_not_copied_away(
     [part] = plan_parts(source)
     edit = PartEdit.of(source, path, part, profile=Profile("ultrafast", 14, 1))
     # Even if the probe had not seen it.
-    unaware = replace(edit, source=replace(source, rotation=0, mirrored=False))
+    plain_facts = replace(source, rotation=0, mirrored=False, preparation=Preparation.NONE)
+    unaware = replace(edit, source=plain_facts)
     with pytest.raises(RendererDeclined, match="display orientation SEI"):
         render(unaware, tmp_path / "clip.mp4", [renderer("copy", ffmpeg)], RenderWatch())
 
