@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from idrl_testing.database import Database
-from worker_server import storage, sweeper
+from worker_server import redis_client, storage, sweeper
 from worker_server.api import services
 from worker_server.db import db
 from worker_server.errors import WorkFailed
@@ -68,6 +68,21 @@ def test_paused_work_gets_no_wakeups(settings: Settings) -> None:
     sweep.send_wakeups(settings)
     assert waiting_wakeups(settings, "fetch") == 0
     pauses.resume(Kind.FETCH)
+    sweep.send_wakeups(settings)
+    assert waiting_wakeups(settings, "fetch") == 1
+
+
+def test_step_fails_while_redis_refuses_wakeups(settings: Settings) -> None:
+    """So that `/ready` shows it: a full Redis, or a replica, answers to PING."""
+    submit(URL)
+    client = redis_client.connect(settings, timeout_s=5)
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(wakeups.NotSent):
+            sweep.send_wakeups(settings)
+    finally:
+        client.config_set("maxmemory", 0)
+        client.close()
     sweep.send_wakeups(settings)
     assert waiting_wakeups(settings, "fetch") == 1
 

@@ -26,6 +26,10 @@ RENDER = "render"
 MAX_WAKEUPS = 1000
 
 
+class NotSent(Exception):
+    """Redis answers, but takes no wake-up: it is full, for example, or a replica."""
+
+
 def send(queue: str, count: int = 1, trace: str | None = None) -> bool:
     """Send `count` wake-ups, but let the queue have no more than MAX_WAKEUPS.
 
@@ -107,9 +111,12 @@ def send_later(queue: str) -> None:
 
 
 def refill(client: redis.Redis, queue: str, due: int) -> int:
-    """Refill the queue to one wake-up for each of `due` rows; return how many were missing."""
+    """Refill the queue to one wake-up for each of `due` rows; return how many were missing.
+
+    Raise NotSent.
+    """
     waiting: int = client.llen(queue)  # type: ignore[assignment] # the library types sync and async calls alike
     missing = min(due, MAX_WAKEUPS) - waiting
-    if missing > 0:
-        send(queue, missing)
+    if missing > 0 and not send(queue, missing):
+        raise NotSent
     return max(missing, 0)
