@@ -188,11 +188,11 @@ class Home:
                 )
             _write_private(self.secrets_file, _as_env(_new_secrets()))
         values = dotenv_values(self.secrets_file)
-        found = {name: values.get(name.upper()) or "" for name in Secrets.__dataclass_fields__}
-        for name, value in found.items():
+        by_name = {name: values.get(name.upper()) or "" for name in Secrets.__dataclass_fields__}
+        for name, value in by_name.items():
             if not value:
                 raise HomeUnusable(f"{self.secrets_file} does not set {name.upper()}")
-        return Secrets(**found)
+        return Secrets(**by_name)
 
 
 def port_from_environment(environment: Mapping[str, str]) -> int:
