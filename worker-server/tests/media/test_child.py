@@ -1,5 +1,8 @@
 """A child under a hostile file's control: its answer is bounded, and nothing of it is left."""
 
+import json
+import os
+import resource
 import subprocess
 import sys
 import time
@@ -49,6 +52,49 @@ def is_there(pid: object) -> bool:
     except FileNotFoundError:
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
+
+
+SHOW_LIMITS = """
+import json, os, resource
+kinds = ("CORE", "CPU", "AS", "FSIZE", "NOFILE", "NPROC")
+limits = {kind: resource.getrlimit(getattr(resource, f"RLIMIT_{kind}")) for kind in kinds}
+print(json.dumps({"nice": os.nice(0), **limits}))
+"""
+
+
+def limits_of(limits: ChildLimits) -> dict[str, object]:
+    command = guarded([sys.executable, "-I", "-c", SHOW_LIMITS], limits)
+    done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    shown: dict[str, object] = json.loads(done.stdout)
+    return shown
+
+
+def test_child_has_each_limit_that_was_given() -> None:
+    """No core file either: it would hold a source, and be as large as the memory."""
+    given = ChildLimits(
+        cpu_s=7, memory_bytes=2**30, file_bytes=12_345, open_files=37, processes=890, nice=2
+    )
+    assert limits_of(given) == {
+        "nice": min(os.nice(0) + 2, 19),
+        "CORE": [0, 0],
+        "CPU": [7, 12],  # SIGXCPU, and SIGKILL where that is caught
+        "AS": [2**30, 2**30],
+        "FSIZE": [12_345, 12_345],
+        "NOFILE": [37, 37],
+        "NPROC": [890, 890],
+    }
+
+
+def test_child_without_limits_keeps_its_starters() -> None:
+    unlimited = ChildLimits(open_files=0, processes=0)
+    assert limits_of(unlimited) == {
+        "nice": os.nice(0),
+        "CORE": [0, 0],
+        **{
+            kind: list(resource.getrlimit(getattr(resource, f"RLIMIT_{kind}")))
+            for kind in ("CPU", "AS", "FSIZE", "NOFILE", "NPROC")
+        },
+    }
 
 
 @pytest.mark.parametrize("before", ["os.closerange(0, 3)", "pass"], ids=["closes", "holds"])
