@@ -46,3 +46,33 @@ def test_a_few_accounts_leave_a_slot_to_another_one(
     assert (len(other), refusal.status) == (1, 503)
     first[0]()
     slots.acquire(1000)()
+
+
+def test_no_more_calls_than_slots_are_admitted() -> None:
+    slots = slots_for("downloads", 8, 8)
+    first, refusal = fill(slots, 1)
+    assert (len(first), refusal.status) == (7, 503)  # the eighth is for another account
+    second, refusal = fill(slots, 2)
+    assert (len(second), refusal.status) == (1, 503)
+    third, refusal = fill(slots, 3)
+    assert (len(third), refusal.status) == (0, 503)
+
+
+def test_slot_that_is_freed_twice_is_one() -> None:
+    """Closing an answer may be tried again: no other call's slot is given away by it."""
+    slots = slots_for("downloads", 8, 2)
+    (once, _), _ = fill(slots, 1)
+    once()
+    once()
+    again, refusal = fill(slots, 1)
+    assert (len(again), refusal.status) == (1, 429)
+
+
+def test_slot_is_held_for_the_block_alone() -> None:
+    slots = slots_for("downloads", 8, 1)
+    with pytest.raises(KeyError), slots.slot(1):
+        assert fill(slots, 1)[0] == []
+        raise KeyError
+    with slots.slot(1):
+        assert fill(slots, 1)[0] == []
+    assert len(fill(slots, 1)[0]) == 1
