@@ -126,6 +126,8 @@ def test_wrong_first_timestamp_is_corrected(
         "-c:v libtheora -q:v 8 -c:a libvorbis",
         "-c:v libtheora -q:v 8 -c:a libopus",
         "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 2M -c:a libvorbis",
+        "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 2M -c:a flac",
+        "-c:v libtheora -q:v 8 -ac 1 -c:a flac",
     ],
 )
 def test_ogg_copied_from_the_middle_keeps_its_sound(

@@ -6,6 +6,8 @@ from itertools import accumulate, compress, pairwise
 from pathlib import Path
 
 from worker_server.media.model.containers import open_source, packets_of
+from worker_server.media.model.ogg_chain import FirstLink
+from worker_server.media.probing.flac_in_ogg import flac_start
 from worker_server.media.probing.packet_scan import (
     DEMUXERS_WITH_DTS,
     MAX_REORDER,
@@ -75,6 +77,13 @@ class Stamps:
             self.replaced = self.pts
             self.pts = [*accumulate(self.durations[:-1], initial=known[0])]
             self.order = [*self.pts]
+
+    def shift(self, ticks: int) -> None:
+        """Move all stamps."""
+        if ticks:
+            self.replaced = self.pts
+            self.pts = [None if pts is None else pts + ticks for pts in self.pts]
+            self.order = [None if time is None else time + ticks for time in self.order]
 
     def as_read(self, shifts: list[int | None]) -> list[int | None]:
         """Return what to add to the PTS as read, of `shifts` of `pts`."""
@@ -175,12 +184,16 @@ def _times_by_order(stamps: Stamps, line: Timeline) -> list[int]:
 
 def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[int, Stamps]:
     stamps: dict[int, Stamps] = {}
+    is_flac = False
     with open_source(path, demuxer) as container:
         wanted = [
             stream for stream in container.streams if stream.index in (video_index, sound_index)
         ]
         for stream in wanted:
             stamps[stream.index] = Stamps(stream.time_base or Fraction(1))
+            is_flac |= stream.index == sound_index and stream.codec_context.name == "flac"
+        # Of a chain only the first link begins there.
+        is_flac &= not isinstance(getattr(container.file, "file", None), FirstLink)
         for packet in packets_of(container, *wanted):
             if not packet.size:
                 continue
@@ -197,6 +210,8 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
             of.durations.append(packet.duration or 0)
     if demuxer == "avi" and sound_index in stamps:
         stamps[sound_index].follow_durations()
+    if demuxer == "ogg" and is_flac:
+        stamps[sound_index].shift(flac_start(path, stamps[sound_index].durations))
     for of in stamps.values():
         of.drop_contradicting()
         of.order_by_edits()
