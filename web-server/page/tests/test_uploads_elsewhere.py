@@ -97,10 +97,9 @@ def test_options_of_a_file_are_those_it_was_sent_with(visitor: Visitor, video_ur
     page.get_by_label("9:16").check(force=True)
     page.set_input_files("input[type=file]", _film(visitor, video_url))
     visitor.submit(video_url)  # which clears the form
-    with page.expect_response(lambda answer: answer.url.endswith("/tasks")):
-        _release(visitor, waiting)
     visitor.open("new")
-    page.get_by_role("link", name="Open the clips of lap.mp4").click()
+    page.locator(".drop li", has_text="lap.mp4").wait_for()
+    _release(visitor, waiting)
     page.wait_for_url("**/#/task/*")
     task_id = page.url.rpartition("/")[2]
     answer = visitor.context.request.get(f"{visitor.base_url}/tasks/{task_id}")
