@@ -92,6 +92,20 @@ def test_avi_whose_recorder_crashed(
     assert click_times(path)[:2] == pytest.approx([0.1, 1.1], abs=0.03)
 
 
+@pytest.mark.parametrize("kept", [0.5, 0.502, 0.504])
+def test_avi_with_a_planned_length_and_no_size(
+    kept: float, numbered: Numbered, prepared: Prepared, tmp_path: Path
+) -> None:
+    """As of a recorder that crashed: it would have written both at its end."""
+    content = bytearray(numbered(100, "25", "s.avi", "-c:v mjpeg -q:v 3").read_bytes())
+    struct.pack_into("<I", content, 4, 0)
+    path = tmp_path / "s.avi"
+    path.write_bytes(content[: int(content.rindex(b"idx1") * kept)])
+    numbers = read_numbers(prepared(path)[1])
+    assert 40 < len(numbers) < 60
+    assert numbers[:-1] == list(range(len(numbers) - 1))
+
+
 @pytest.mark.parametrize("kept", [-2000, -60])
 @pytest.mark.parametrize("codec", ["mjpeg -pix_fmt yuvj420p", "mpeg4 -g 10"])
 def test_avi_that_ends_within_its_last_picture(

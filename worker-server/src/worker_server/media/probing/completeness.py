@@ -74,7 +74,11 @@ def declared_duration_s(container: InputContainer, path: Path, demuxer: str) -> 
             if demuxer == "matroska"
             else _asf_duration_s(first_bytes)
         )
-    if demuxer in ("mov", "avi", "flv") and container.duration:
+    if demuxer == "avi" and container.streams.video:
+        # `container.duration` is what libavformat found where the index is missing.
+        video = container.streams.video[0]
+        return video.frames * Fraction(video.time_base or 0) or None
+    if demuxer in ("mov", "flv") and container.duration:
         return Fraction(container.duration, av.time_base)
     return None
 
@@ -139,7 +143,10 @@ def _announced(first_bytes: bytes, demuxer: str) -> int | None:
 
 
 def _riff_end(file: BinaryIO, size_bytes: int) -> int | None:
-    """Return where the last RIFF chunk ends (a large AVI has several), None if one has no size."""
+    """Return where the last RIFF chunk ends (a large AVI has several).
+
+    One without a size ends with the file: a recorder writes it, and the true length, at its end.
+    """
     end, at = None, 0
     while at + 8 <= size_bytes:
         file.seek(at)
@@ -147,7 +154,7 @@ def _riff_end(file: BinaryIO, size_bytes: int) -> int | None:
         if kind != b"RIFF":
             break
         if not length:
-            return None
+            return size_bytes
         end = at + 8 + length
         at = end + length % 2
     return end
