@@ -36,7 +36,7 @@ from worker_server.storage import ShareAway
 # limit of 15 s. With those left for publishing, fewer than nginx waits (proxy_read_timeout).
 _NORMALIZE_S, _NORMALIZE_VIDEO_S = 12.0, 60.0
 _MIN_PUBLISH_S, _PUBLISH_S = 2.5, 8.0
-_MIN_S = 0.1
+_TOO_LONG = "The files took too long; try again in a moment."
 
 
 def make_brand(draft: BrandDraft, remote: Path) -> Brand:
@@ -49,7 +49,7 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
     made: dict[str, Path] = {}
     for field, path in draft.files.items():
         try:
-            with _failure_as_busy("The files took too long; try again in a moment."):
+            with _failure_as_busy(_TOO_LONG):
                 spec[field] = _normalized(draft, field, path, made)
         except BrandFileRefused as refusal:
             raise with_field(refusal, refusal.field or field) from refusal
@@ -67,10 +67,18 @@ def _check_quota(brand: NewBrand, session: ScopedSession) -> None:
 
 
 def _left_s(draft: BrandDraft) -> float:
-    """Return the seconds until the files must be normalized."""
+    """Return the seconds until the files must be normalized; below 0 where it is too late."""
     has_video = not all(_is_image(draft, field) for field in draft.files)
     limit_s = _NORMALIZE_VIDEO_S if has_video else _NORMALIZE_S
-    return max(_MIN_S, draft.called_at + limit_s - time.monotonic())
+    return draft.called_at + limit_s - time.monotonic()
+
+
+def _required_s(draft: BrandDraft) -> float:
+    """Return the seconds for the next file; raise BrandsBusy where none are left."""
+    left_s = _left_s(draft)
+    if left_s <= 0:
+        raise BrandsBusy(_TOO_LONG)
+    return left_s
 
 
 def _is_image(draft: BrandDraft, field: str) -> bool:
@@ -133,13 +141,13 @@ def _normalized(draft: BrandDraft, field: str, path: Path, made: dict[str, Path]
         return _watermark(draft, path, made)
     if _is_image(draft, field):
         image = normalize_image(
-            path, draft.folder / f"{field}.png", draft.background, _left_s(draft)
+            path, draft.folder / f"{field}.png", draft.background, _required_s(draft)
         )
         sides = {"width": image.width, "height": image.height}
         duration_s = str(draft.durations_s.get(field, 1.0))
         return {"file": _add(image.path, made), "duration_s": duration_s, **sides}
     output = draft.folder / f"{field}.mp4"
-    video = normalize_video(path, output, get_ffmpeg_exe(), draft.background, _left_s(draft))
+    video = normalize_video(path, output, get_ffmpeg_exe(), draft.background, _required_s(draft))
     return {
         "file": _add(video.path, made),
         "duration_s": str(video.duration_s),
@@ -151,7 +159,7 @@ def _normalized(draft: BrandDraft, field: str, path: Path, made: dict[str, Path]
 def _watermark(draft: BrandDraft, path: Path, made: dict[str, Path]) -> dict[str, Any]:
     if not _is_image(draft, "watermark"):
         raise BrandFileRefused(BrandFault.UNSUPPORTED)
-    image = normalize_image(path, draft.folder / "watermark.png", None, _left_s(draft))
+    image = normalize_image(path, draft.folder / "watermark.png", None, _required_s(draft))
     sides = {"width": image.width, "height": image.height}
     return {"file": _add(image.path, made), **sides, **draft.watermark}
 
