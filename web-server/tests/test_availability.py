@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +73,8 @@ def frozen(database: Database) -> Iterator[None]:
         yield
     finally:
         for process in processes:
-            os.kill(process, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # had ended, and the postmaster has noticed by now
+                os.kill(process, signal.SIGCONT)
 
 
 @pytest.mark.slow
@@ -142,7 +143,7 @@ def test_a_hundred_sign_ups_do_not_stop_other_calls(served: Served) -> None:
             get(f"{served.url}/tasks", headers)
             overtaking += 1
         answers = [call.result() for call in calls]
-    assert overtaking > 10
+    assert overtaking > 3  # else they waited for the sign-ups
     assert {answer.status_code for answer in answers} <= {201, 503}
     refused = [answer for answer in answers if answer.status_code == 503]
     for answer in refused:
