@@ -45,7 +45,7 @@ endif
 endif
 
 # Without a network pip says only that there is no such version.
-NO_PACKAGES := make setup downloads packages from pypi.org, and pip, above, could not: is there a connection to it, or behind a proxy HTTPS_PROXY?
+NO_PACKAGES := make setup downloads packages from the Python Package Index, and pip, above, could not: is there a connection to it, or behind a proxy HTTPS_PROXY?
 
 $(STAMP): locks/all.txt locks/uv.txt $(PROJECTS)
 	@local/make_venv.sh "$(PYTHON)" $(VENV) $(PYTHON_GIVEN)

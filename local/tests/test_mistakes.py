@@ -321,7 +321,7 @@ def test_setup_names_the_network_that_it_lacks(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "downloads packages from pypi.org" in done.stderr.splitlines()[-2]
+    assert "downloads packages from the Python Package Index" in done.stderr.splitlines()[-2]
 
 
 @pytest.mark.parametrize("fault", ["its Python is gone", "its making was interrupted"])
