@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from idrl_local.home import CHECKOUT, Home, Secrets
+from idrl_local.home import CHECKOUT, Home, Secrets, write_private
 
 # What the processes run from: a change of documents or tests restarts nothing.
 _CODE = (
@@ -30,14 +30,12 @@ class Fingerprints:
 
 def present(secrets: Secrets, checkout: Path = CHECKOUT) -> Fingerprints:
     """Return the digests of the files as they are now."""
-    return Fingerprints(_digest_of_code(checkout), _digest_of_secrets(secrets))
+    return Fingerprints(digest_of_code(checkout), digest_of_secrets(secrets))
 
 
 def store(home: Home, fingerprints: Fingerprints) -> None:
     """Store what the system that is being started runs with, for its user alone."""
-    _file(home).unlink(missing_ok=True)
-    _file(home).touch(mode=0o600)
-    _file(home).write_text(json.dumps(asdict(fingerprints)))
+    write_private(_file(home), json.dumps(asdict(fingerprints)))
 
 
 def stored(home: Home) -> Fingerprints:
@@ -51,7 +49,8 @@ def _file(home: Home) -> Path:
     return home.run / "fingerprints.json"
 
 
-def _digest_of_code(checkout: Path) -> str:
+def digest_of_code(checkout: Path = CHECKOUT) -> str:
+    """Return the digest of all files that the processes run from, as they are now."""
     digest = hashlib.sha256(f"{checkout}\0{sys.version}".encode())
     for path in sorted(_files(checkout)):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -72,5 +71,6 @@ def _files(checkout: Path) -> Iterator[Path]:
             yield from (Path(folder) / each for each in names)
 
 
-def _digest_of_secrets(secrets: Secrets) -> str:
+def digest_of_secrets(secrets: Secrets) -> str:
+    """Return the digest of all secrets."""
     return hashlib.sha256(json.dumps(asdict(secrets), sort_keys=True).encode()).hexdigest()

@@ -186,7 +186,7 @@ class Home:
                     f"{self.secrets_file} is missing,"
                     " and the database beside it opens only with its passwords"
                 )
-            _write_private(self.secrets_file, _as_env(_new_secrets()))
+            write_private(self.secrets_file, _as_env(_new_secrets()))
         values = dotenv_values(self.secrets_file)
         by_name = {name: values.get(name.upper()) or "" for name in Secrets.__dataclass_fields__}
         for name, value in by_name.items():
@@ -262,7 +262,7 @@ def _as_env(values: Secrets) -> str:
     )
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Write a file that only we can read, complete or not at all."""
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)

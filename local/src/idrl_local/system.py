@@ -156,7 +156,7 @@ def _refuse_changes(installation: Installation) -> None:
             " `make down`, then `make up` applies them"
         )
     started_with = fingerprints.stored(home).secrets
-    if started_with and started_with != fingerprints.present(installation.secrets).secrets:
+    if started_with and started_with != fingerprints.digest_of_secrets(installation.secrets):
         raise HomeUnusable(
             f"the system in {home.root} is up with other secrets than {home.secrets_file} has now;"
             " `make down`, then `make up` applies them"
@@ -169,8 +169,7 @@ def _stop_outdated(installation: Installation, write_line: WriteLine) -> bool:
     Its workers release what they hold, which counts as no attempt.
     """
     home = installation.home
-    started_with = fingerprints.stored(home).code
-    if started_with == fingerprints.present(installation.secrets).code:
+    if fingerprints.stored(home).code == fingerprints.digest_of_code():
         return False
     settings_check.check(installation)
     write_line(
