@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import pytest
 
-from worker_server.media.probing.matrices import display_matrix
+from worker_server.media.model.matrices import display_matrix
 from worker_server.media.probing.pictures import shape_of
 
 

@@ -14,10 +14,10 @@ from av.video.frame import PictureType
 from worker_server.media.model import colour, deinterlacing, sdr_to_hdr
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.geometry import Box, crop_box
+from worker_server.media.model.matrices import Matrix, rotation_by
 from worker_server.media.model.source import Source
 from worker_server.media.probing.hidden_frames import shows_nothing
 from worker_server.media.probing.intermediate import picture_size, pixel_format
-from worker_server.media.probing.matrices import Matrix, rotation_by
 from worker_server.media.probing.orientation import OrientationInForce
 from worker_server.media.probing.packet_scan import has_several_pictures
 from worker_server.media.probing.pictures import PictureShape, shape_by

@@ -11,8 +11,8 @@ from typing import Any
 import av
 from av import VideoFrame
 
+from worker_server.media.model.matrices import Matrix, display_matrix
 from worker_server.media.probing.bits import Bits
-from worker_server.media.probing.matrices import Matrix, display_matrix
 from worker_server.media.probing.sei import messages
 from worker_server.media.probing.stream_headers import length_size_of, units_of
 

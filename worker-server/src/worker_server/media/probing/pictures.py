@@ -12,8 +12,8 @@ from worker_server.media.model.codecs import CODEC_WHITELIST, MAX_PIXELS
 from worker_server.media.model.colour import is_hdr_transfer
 from worker_server.media.model.containers import crop_exactly
 from worker_server.media.model.geometry import Box
+from worker_server.media.model.matrices import Matrix, display_matrix, rotation_by
 from worker_server.media.model.source import ProbeLimits
-from worker_server.media.probing.matrices import Matrix, display_matrix, rotation_by
 from worker_server.media.probing.orientation import orientation_reader
 from worker_server.media.probing.streams import check_size
 

@@ -6,7 +6,6 @@ matrix as ISO/IEC 14496-12 defines it.
 """
 
 import math
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,7 +19,7 @@ from av.container import InputContainer
 from worker_server.media.model import colour
 from worker_server.media.model.edit import PartEdit
 from worker_server.media.model.frame_grid import SEEK_OFFSET_FRAMES, frame_index
-from worker_server.media.model.side_data import side_data_of
+from worker_server.media.model.matrices import display_matrix
 from worker_server.media.verifying.filters import filtered
 
 _WIDTH, _HEIGHT = 32, 18  # size of a thumbnail in pixels
@@ -237,10 +236,10 @@ def _on_background(
 
 def _orientation(picture: VideoFrame) -> Iterator[tuple[str, str]]:
     """Yield the filters of a display matrix: x'=ax+cy, y'=bx+dy (ISO/IEC 14496-12, 6.2.2)."""
-    data: Any = side_data_of(picture).get("DISPLAYMATRIX")
-    if data is None:
+    matrix = display_matrix(picture)
+    if matrix is None:
         return
-    a, b, _, c, d, *_ = struct.unpack("9i", bytes(data)[:36])
+    a, b, _, c, d, *_ = matrix
     if a and b:  # not a rotation by a multiple of 90°
         yield "rotate", f"{math.atan2(b, a):.6f}"
         return
