@@ -77,7 +77,12 @@ class ApiClient:
         client.token = str(answer.json()["token"])
         return client
 
-    def call(self, method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401 # requests'
+    def call(
+        self,
+        method: str,
+        path: str,
+        **options: Any,  # noqa: ANN401 # those of requests
+    ) -> requests.Response:
         """Make one call and return its response. `options` are those of requests."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         headers.update(options.pop("headers", {}))
@@ -93,7 +98,12 @@ class ApiClient:
     def get(self, path: str, **options: Any) -> requests.Response:  # noqa: ANN401 # as above
         return self.call("GET", path, **options)
 
-    def post(self, path: str, body: object, **options: Any) -> requests.Response:  # noqa: ANN401 # requests'
+    def post(
+        self,
+        path: str,
+        body: object,
+        **options: Any,  # noqa: ANN401 # as above
+    ) -> requests.Response:
         return self.call("POST", path, json=body, **options)
 
     def delete(self, path: str, **options: Any) -> requests.Response:  # noqa: ANN401 # as above

@@ -88,7 +88,8 @@ def start_script(folder: Path, certificate: tuple[Path, Path], **ports: int) -> 
         script = script.replace(old, new)
     # The file that says its pid has a fixed name in the container.
     template = (_SOURCE / "nginx.conf.template").read_text()
-    (folder / "nginx.conf.template").write_text(template.replace("/tmp/", f"{folder}/"))  # noqa: S108 # text
+    template = template.replace("/tmp/", f"{folder}/")  # noqa: S108 # text
+    (folder / "nginx.conf.template").write_text(template)
     script = script.replace(f"{_SOURCE}/nginx.conf.template", f"{folder}/nginx.conf.template")
     (folder / "start.sh").write_text(script)
     servers.chown_to_nobody(folder)

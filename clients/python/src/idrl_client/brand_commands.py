@@ -74,7 +74,13 @@ def list_brands(*, as_json: bool) -> None:
 @click.option("--background", metavar="#RRGGBB", help="Colour around what does not fill the frame.")
 @click.option("--default", "is_default", is_flag=True, help="Use it for tasks that name no brand.")
 @json_option
-def add(name: str, *, is_default: bool, as_json: bool, **options: Any) -> None:  # noqa: ANN401 # click's
+def add(
+    name: str,
+    *,
+    is_default: bool,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 # click's
+) -> None:
     """Create a brand and print its id."""
     client = make_client()
     options_set = {field: value for field, value in options.items() if value is not None}

@@ -194,7 +194,8 @@ def _edit(
     if brand:
         fields["brand_id"] = find_brand_id(client, brand)
     edit: NewEdit = {}
-    edit.update({name: value for name, value in fields.items() if value is not None})  # type: ignore[typeddict-item] # by name
+    chosen = {name: value for name, value in fields.items() if value is not None}
+    edit.update(chosen)  # type: ignore[typeddict-item] # by name
     return edit
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
@@ -110,4 +110,6 @@ def _release_lease(lease: Lease, reason: StopReason | None) -> None:
 
 def _app() -> Flask:
     """Return the app itself, for a thread that outlives this context."""
-    return current_app._get_current_object()  # type: ignore[attr-defined,no-any-return] # noqa: SLF001 # Flask's way
+    proxy: Any = current_app
+    app: Flask = proxy._get_current_object()  # noqa: SLF001 # Flask's way
+    return app

@@ -36,7 +36,11 @@ def damaged_frames(container: InputContainer, edit: PartEdit) -> int:
     return len(part & stored & (faulty | (stored - decoded)))
 
 
-def _seek_to_part(container: InputContainer, video: Any, edit: PartEdit) -> None:  # noqa: ANN401 # PyAV's
+def _seek_to_part(
+    container: InputContainer,
+    video: Any,  # noqa: ANN401 # PyAV's
+    edit: PartEdit,
+) -> None:
     if edit.part.start_frame:
         seek_s = (
             edit.source.origin_s + (edit.part.start_frame + SEEK_OFFSET_FRAMES) / edit.frame_rate

@@ -33,5 +33,5 @@ UPDATE tasks SET status = 'downloading', attempt = attempt + 1, lease_owner = :w
     started_at = coalesce(started_at, now()), updated_at = now(),
     waiting_since = waiting_since + (now() - least(now(), greatest(run_after, updated_at)))
 FROM chosen WHERE tasks.id = chosen.id
-RETURNING tasks.id AS task_id, tasks.attempt, tasks.lease_owner AS worker, tasks.url, tasks.request_id,
-    tasks.traceparent, tasks.edit, tasks.source, tasks.source_path
+RETURNING tasks.id AS task_id, tasks.attempt, tasks.lease_owner AS worker, tasks.url,
+    tasks.request_id, tasks.traceparent, tasks.edit, tasks.source, tasks.source_path
