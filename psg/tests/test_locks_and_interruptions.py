@@ -15,21 +15,28 @@ _WAITS = "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLo
 _WAITS_FOR_WRITERS = "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'ShareRowExclusiveLock'"
 
 
+def _write_beside_waiting(
+    scratch: Database, engine: Engine, locking: str, waits: str, revision: str
+) -> None:
+    """Insert a task while a migration waits for a transaction that has executed `locking`."""
+    with engine.connect() as other, ThreadPoolExecutor(1) as pool:
+        other.execute(text(locking))
+        upgrade = pool.submit(migrate.upgrade, engine, scratch.settings(), revision)
+        try:
+            wait_until(lambda: scratch.execute(waits))
+            scratch.execute(f"SET lock_timeout = '10s'; {_INSERT}")
+        finally:
+            other.rollback()
+        upgrade.result()
+
+
 @pytest.mark.parametrize("revision", ["0013", "0016", "0022"])
 def test_the_system_works_while_a_migration_waits_for_a_backup(
     scratch: Database, engine: Engine, revision: str
 ) -> None:
     migrate.upgrade(engine, scratch.settings(), revision)
-    with engine.connect() as backup, ThreadPoolExecutor(1) as pool:
-        # As pg_dump does, for as long as it takes.
-        backup.execute(text("LOCK TABLE tasks IN ACCESS SHARE MODE"))
-        upgrade = pool.submit(migrate.upgrade, engine, scratch.settings())
-        try:
-            wait_until(lambda: scratch.execute(_WAITS))
-            scratch.execute(f"SET lock_timeout = '10s'; {_INSERT}")
-        finally:
-            backup.rollback()
-        upgrade.result()
+    # As pg_dump does, for as long as it takes.
+    _write_beside_waiting(scratch, engine, "LOCK TABLE tasks IN ACCESS SHARE MODE", _WAITS, "head")
     assert scratch.execute("SELECT count(*) FROM tasks") == [(1,)]
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) >= "0023"
@@ -39,15 +46,8 @@ def test_writers_go_on_while_a_migration_waits_for_one_of_them(
     scratch: Database, engine: Engine
 ) -> None:
     migrate.upgrade(engine, scratch.settings(), "0020")
-    with engine.connect() as writer, ThreadPoolExecutor(1) as pool:
-        writer.execute(text(_INSERT))  # as a psql that was forgotten
-        upgrade = pool.submit(migrate.upgrade, engine, scratch.settings(), "0021")
-        try:
-            wait_until(lambda: scratch.execute(_WAITS_FOR_WRITERS))
-            scratch.execute(f"SET lock_timeout = '10s'; {_INSERT}")
-        finally:
-            writer.rollback()
-        upgrade.result()
+    # The first one is as a psql that was forgotten.
+    _write_beside_waiting(scratch, engine, _INSERT, _WAITS_FOR_WRITERS, "0021")
     assert scratch.execute("SELECT count(*) FROM tasks") == [(1,)]
     triggers = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%owner_exists'"
     assert scratch.execute(triggers) == [(7,)]
