@@ -16,7 +16,7 @@ VIDEO = b"a video"
 
 @pytest.fixture
 def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """A fake system that takes one upload: the real one cannot be held between two pieces."""
+    """A fake system that takes one upload: the real one cannot be paused between two pieces."""
     arrived = bytearray()
 
     def send_list(request: Request) -> None:

@@ -80,7 +80,7 @@ def is_locked(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not try_lock(descriptor, fcntl.LOCK_SH)  # shared: two that ask do not see each other
+        return not try_lock(descriptor, fcntl.LOCK_SH)  # shared: checks do not see each other
     finally:
         os.close(descriptor)
 

@@ -114,7 +114,7 @@ def remove_stale_pid_file(data: Path) -> None:
     try:
         process = Path("/proc", file.read_text().split()[0])
         is_of_data = (process / "cwd").samefile(data)
-    except (OSError, IndexError):  # without a file, a process, or the right to look: as it is
+    except (OSError, IndexError):  # no such file or process, or no permission
         return
     if not is_of_data:
         file.unlink()

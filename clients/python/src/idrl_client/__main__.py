@@ -15,7 +15,7 @@ def main() -> NoReturn:
 
         from idrl_client.cli import main as run
     except KeyboardInterrupt:
-        with suppress(OSError):  # as for every message: nobody may read it
+        with suppress(OSError):  # its reader may be gone, as with every message
             os.write(2, b"idrl: interrupted\n")  # sys.stderr is None where it was closed
         sys.exit(_INTERRUPTED)
     run()
