@@ -188,6 +188,26 @@ def test_segments_become_parts_with_their_names(settings: Settings, source: medi
     ]
 
 
+@pytest.mark.parametrize("cut", ["keyframe", "silence", "scene"])
+def test_times_of_hundreds_of_decimals_are_planned(
+    client: FlaskClient,
+    auth: Auth,
+    settings: Settings,
+    runtime: Runtime,
+    database: Database,
+    site: str,
+    sample: Callable[..., str],
+    cut: str,
+) -> None:
+    """The child that looks for cuts could not be started with so many, and was tried for ever."""
+    segments = [_segment(1e-300, 2e-300)] * 500
+    task = {"url": f"{site}/{sample(2)}", "edit": {"cut": cut, "segments": segments}}
+    assert client.post("/tasks", json=task, headers=auth()).status_code == 202
+    assert fetch_next(settings, runtime)
+    planned = "SELECT status, error_code, (SELECT count(*) FROM parts) FROM tasks"
+    assert database.execute(planned) == [("processing", None, 500)]
+
+
 @pytest.fixture
 def source() -> media.Source:
     """The facts of 45 s at 25 fps, as a row has them."""

@@ -73,8 +73,12 @@ def _time_range(stored: dict[str, Any]) -> media.TimeRange:
 
 
 def _seconds(number: float) -> Fraction:
-    """Return the decimal number exactly: 12.4 becomes 62/5, not the nearest binary float."""
-    return Fraction(str(number))
+    """Return the decimal number: 12.4 becomes 62/5, not the nearest binary float.
+
+    In nanoseconds: a float may have 324 decimals, and those of 500 segments would be more than the
+    command line of the child that looks for cuts may have.
+    """
+    return Fraction(str(round(number, 9)))
 
 
 def _planned_part(
