@@ -257,6 +257,26 @@ def test_a_picture_that_needs_no_change_is_copied(
     assert numbers_in(tmp_path / "clip.mp4")[5:-5] == list(range(5, 95))
 
 
+@pytest.mark.parametrize("fit", ["pad", "blur"])
+@pytest.mark.parametrize(
+    ("size", "aspect"), [((318, 180), "16:9"), ((320, 178), "16:9"), ((320, 318), "1:1")]
+)
+def test_a_picture_two_pixels_smaller_than_its_frame_is_not_copied(
+    size: tuple[int, int], aspect: str, fit: str, numbered: Make, ffmpeg: str, tmp_path: Path
+) -> None:
+    """Beside encoded pictures of the frame's size the copied ones would change the clip's size."""
+    path = numbered(60, "25", "narrow.mp4", f"-profile:v high -8x8dct 1 -g 10 {TAGS}", size=size)
+    source = probe(path)
+    part, output = FrameRange(0, 5, 55, source.frame_rate), tmp_path / "clip.mp4"
+    edit = PartEdit.of(source, path, part, aspect=Aspect(aspect), fit=Fit(fit), logo_s=0.2)
+    assert (edit.width - size[0], edit.height - size[1]) in ((2, 0), (0, 2))
+    engines = [renderer(name, ffmpeg) for name in ("copy", "ffmpeg")]
+    assert media_render(edit, output, engines, RenderWatch()).rendered_by == "encode"
+    frames = lumas(output)
+    assert {frame.shape for frame in frames} == {(edit.height, edit.width)}
+    assert [number_in(frame[: size[1], : size[0]]) for frame in frames[5:-5]] == [*range(5, 55)]
+
+
 def test_a_picture_at_another_place_is_refused(
     ramp: Callable[[tuple[int, int]], Path], ffmpeg: str, tmp_path: Path
 ) -> None:

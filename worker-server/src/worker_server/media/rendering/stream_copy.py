@@ -40,6 +40,7 @@ class StreamCopyRenderer:
             and edit.brand.watermark is None
             and edit.kept == (source.width, source.height, 0, 0)
             and edit.content == (source.width, source.height, 0, 0)
+            and edit.fills_frame  # a bar of two pixels is right or below: nothing is shifted
         )
 
     def command(self, edit: PartEdit, output: Path) -> list[str]:
