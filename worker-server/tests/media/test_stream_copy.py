@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from worker_server.media import (
     probe,
     renderer,
 )
-from worker_server.media.rendering.h264 import headers
+from worker_server.media.rendering.copyable_span import find_span
+from worker_server.media.rendering.h264 import UnsupportedStream, headers
 
 Make = Callable[..., Path]
 may_copy = renderer("copy", "ffmpeg").can_render
@@ -272,3 +274,41 @@ def test_missing_colour_tags_are_added(make: Make, copy: Callable[..., Any]) -> 
     } == {(1, 1, 1)}
     assert fields["matrix_coefficients"] == [1, 1]
     assert len(set(fields["seq_parameter_set_id"])) == 2
+
+
+class Counted:
+    """A file that counts the bytes that are read of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self.read_bytes = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self.read_bytes += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@pytest.mark.parametrize("name", ["s.mp4", "s.mkv"])
+def test_a_part_without_an_idr_picture_is_not_sought_to_the_end(name: str, make: Make) -> None:
+    """In open groups only the first picture is IDR: each part would read all behind it."""
+    groups = "-preset veryfast -g 25 -sc_threshold 0 -x264-params open-gop=1"
+    path = make(f"{PICTURE.format('320x180', 60)} {TAGS} {groups}", name)
+    source, file = probe(path), Counted(path)
+    edit = PartEdit.of(source, path, plan_parts(source, 5)[1])
+    with (
+        closing(file),
+        av.open(file, "r", format=source.demuxer) as container,
+        pytest.raises(UnsupportedStream, match="only 0 of 125 frames"),
+    ):
+        find_span(container, edit)
+    assert file.read_bytes < path.stat().st_size / 3

@@ -128,6 +128,8 @@ def _pictures(
                 raise UnsupportedStream("a packet has no time stamp")
             return
         frame = frame_index(packet.pts * _tick_s(video) - source.origin_s, edit.frame_rate)
+        if not begun and frame >= edit.part.end_frame:
+            return  # an IDR picture is shown after all before it, so the part has none
         if not begun and (frame < edit.part.start_frame or not packet.is_keyframe):
             continue
         data, is_idr = picture(bytes(packet), sets)
