@@ -25,7 +25,6 @@ from worker_server.media import (
     TimeRange,
     plan_clips,
     plan_cuts,
-    plan_parts,
     probe,
 )
 from worker_server.media.cutting.key_frame_cuts import KeyFrameCuts
@@ -300,13 +299,6 @@ def test_time_ranges_in_any_order(make: Make, kind: Cut) -> None:
     assert [clip.time_range for clip in clips] == [0, 0, 1, 1]
     assert [clip.part.start_frame for clip in clips][::2] == [300, 0]
     assert ends(clips)[1::2] == [450, 163]
-
-
-def test_source_without_sound_is_cut_as_exact(make: Make) -> None:
-    path = make(f"-f lavfi -i testsrc2=s={SIZE}:r=30000/1001:d=9", "e.mp4")
-    source = probe(path)
-    exact = [part.end_frame for part in plan_parts(source, 4)]
-    assert cut(path, Cut.SILENCE) == exact
 
 
 def test_damaged_pictures_are_passed_over(make: Make) -> None:

@@ -18,12 +18,21 @@ from worker_server.media.model.plan import (
     frames_of,
     plan_clips,
 )
-from worker_server.media.model.source import Source
+from worker_server.media.model.source import Preparation, Source
 from worker_server.media.probing.prepare import PrepareWatch
 from worker_server.media.process.child import ChildFiles
 from worker_server.media.process.pipes import MAX_RESPONSE_BYTES
 
 _CHILD = "worker_server.media.cutting.cutting_child"
+
+
+class _NoPlaces:
+    """Finds nothing, so that parts end at the limit."""
+
+    earliest = Fraction(0)
+
+    def find(self, low: int, high: int) -> int | None:  # noqa: ARG002 # required by `CutFinder`
+        return None
 
 
 def plan_cuts(
@@ -36,11 +45,13 @@ def plan_cuts(
 ) -> list[PlannedClip]:
     """Return the parts of each time range, in order; each of its frames is in exactly one of them.
 
-    A sandboxed child reads the source, except for exact cuts and for silence without any sound.
-    Raise EditError, EncodeFailed or Stopped.
+    A sandboxed child reads the source, except where there is nothing to find in it. Raise
+    EditError, EncodeFailed or Stopped.
     """
-    if cut is Cut.EXACT or (cut is Cut.SILENCE and not source.has_audio):
+    if cut is Cut.EXACT:
         return plan_clips(source, time_ranges, part_s)
+    if not _may_find(cut, source):
+        return plan_clips(source, time_ranges, part_s, _NoPlaces())
     output = path.with_name(f"{path.name}.cuts")
     payload = {
         "source": source.to_json(),
@@ -63,6 +74,16 @@ def plan_cuts(
         return _validated_clips(source, time_ranges, part_s, answer["parts"])
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise _invalid_reply(error) from error
+
+
+def _may_find(cut: Cut, source: Source) -> bool:
+    """Return whether the source may have what `cut` looks for.
+
+    Key frames of a normalized source are not its own: they are there for seeking, a second apart.
+    """
+    if cut is Cut.KEYFRAME:
+        return source.preparation is not Preparation.NORMALIZE
+    return cut is not Cut.SILENCE or source.has_audio
 
 
 def _length(source: Source, time_range: TimeRange) -> int:
