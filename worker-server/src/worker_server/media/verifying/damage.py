@@ -42,10 +42,11 @@ def _seek_to_part(
     edit: PartEdit,
 ) -> None:
     if edit.part.start_frame:
-        seek_s = (
-            edit.source.origin_s + (edit.part.start_frame + SEEK_OFFSET_FRAMES) / edit.frame_rate
-        )
-        container.seek(int(seek_s / video.time_base), stream=video)
+        source = edit.source
+        seek_s = source.origin_s + (edit.part.start_frame + SEEK_OFFSET_FRAMES) / edit.frame_rate
+        # MP4 is sought by DTS, and finds key frames whose leading pictures are of the part: from
+        # there these cannot be decoded.
+        container.seek(int((seek_s - source.reorder_delay_s) / video.time_base), stream=video)
 
 
 def _packets_of_part(
