@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flask.testing import FlaskClient
 
 from idrl_local import servers
+from idrl_testing.database import Database
 
 if TYPE_CHECKING:
     from conftest import AuthActions, MakeApp, TasksStandIn
@@ -19,6 +20,19 @@ def test_ready_needs_the_database(make_app: MakeApp) -> None:
     assert answer.json is not None
     assert answer.json["status"] == "unavailable"
     assert answer.json["checks"]["database"] == {"ok": False, "detail": "OperationalError"}
+
+
+def test_ready_needs_a_database_that_takes_writes(client: FlaskClient, database: Database) -> None:
+    """As a standby does not, nor a server whose disk is full."""
+    database.execute("ALTER ROLE web SET default_transaction_read_only = on")
+    try:
+        refused = client.get("/ready")
+    finally:
+        database.execute("ALTER ROLE web RESET default_transaction_read_only")
+    assert refused.status_code == 503
+    assert refused.json is not None
+    assert refused.json["checks"]["database"] == {"ok": False, "detail": "DatabaseReadOnly"}
+    assert client.get("/ready").status_code == 200
 
 
 def test_ready_without_the_tasks_service_is_degraded(make_app: MakeApp) -> None:
@@ -63,7 +77,10 @@ def test_ready_health_and_metrics(client: FlaskClient) -> None:
     ready = client.get("/ready")
     assert (ready.status_code, ready.json) == (
         200,
-        {"status": "ready", "checks": {"database": {"ok": True}, "tasks": {"ok": True}}},
+        {
+            "status": "ready",
+            "checks": {"database": {"ok": True}, "tasks": {"ok": True}},
+        },
     )
     health = client.get("/health")
     assert health.json is not None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
+from sqlalchemy import Engine, ExceptionContext, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -100,6 +101,32 @@ def is_outage(error: BaseException) -> bool:
         return True
     is_operational = isinstance(error, OperationalError | InterfaceError)
     return is_operational and not sqlstate(error).startswith(_MISTAKES)
+
+
+class DatabaseReadOnly(Exception):
+    """The server answers and takes no writes: a standby, or one whose disk is full."""
+
+
+def check_writable(session: scoped_session[SessionT]) -> None:
+    """Raise unless the database answers and takes writes."""
+    if session.scalar(text("SHOW transaction_read_only")) == "on":
+        session().invalidate()
+        session.get_bind().engine.dispose()
+        raise DatabaseReadOnly
+
+
+def leave_read_only_servers(engine: Engine) -> None:
+    """Have the engine reconnect after a write that the server refuses as it is read-only.
+
+    What has connected in the middle of a failover, by an old address, may hold connections to the
+    former primary, which is a standby now. They work, so nothing else would end them.
+    """
+    event.listen(engine, "handle_error", _disconnect_if_read_only)
+
+
+def _disconnect_if_read_only(context: ExceptionContext) -> None:
+    if getattr(context.original_exception, "pgcode", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 class CheckoutLimit:

@@ -14,6 +14,7 @@ from web_server import (
     account_removal,
     accounts,
     cli,
+    db,
     gateway,
     login_throttle,
     me_views,
@@ -25,7 +26,7 @@ from web_server import (
     views,
 )
 from web_server.authentication import Authenticator
-from web_server.db import ENGINE_OPTIONS, db
+from web_server.db import ENGINE_OPTIONS
 from web_server.settings import Settings
 from web_server.share_tokens import ShareExpired, ShareInvalid, ShareTokens
 from web_server.token_signer import TokenSigner
@@ -94,7 +95,7 @@ def create_app(settings: Settings) -> Flask:
     app = create_service(service, settings)
     if settings.accel_redirect:  # only nginx reaches this app, so trust its X-Forwarded-For
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1)  # type: ignore[method-assign] # Flask's documented way
-    db.init_app(app)
+    db.install(app)
     app.cli.add_command(cli.users)
     _add_routes(app, settings, authenticator, signer)
     return app

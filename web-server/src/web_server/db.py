@@ -1,8 +1,14 @@
 """The connection to PostgreSQL."""
 
+from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from idrl_common.database import LIVENESS_EVENTS, CheckoutLimit, transactions
+from idrl_common.database import (
+    LIVENESS_EVENTS,
+    CheckoutLimit,
+    leave_read_only_servers,
+    transactions,
+)
 from web_server.models import Base
 
 db = SQLAlchemy(model_class=Base)
@@ -19,3 +25,10 @@ ENGINE_OPTIONS = {
     # The text of an error goes to the log, where addresses and hashes do not belong.
     "hide_parameters": True,
 }
+
+
+def install(app: Flask) -> None:
+    """Register the database with the configured app."""
+    db.init_app(app)
+    with app.app_context():
+        leave_read_only_servers(db.engine)

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, delete, func, literal, select, text, updat
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import scoped_session
 
+from idrl_common.database import check_writable
 from web_server.db import db, transaction
 from web_server.login_throttle import LoginThrottle
 from web_server.models import Invitation, User
@@ -114,9 +115,9 @@ def _verified(email: str, password: str) -> User:
 
 
 def ping() -> None:
-    """Raise unless the database answers."""
-    with transaction():
-        db.session.execute(text("SELECT 1"))
+    """Raise unless the database answers and takes writes."""
+    with transaction() as session:
+        check_writable(session)
 
 
 def refuse_taken(username: str, email: str, *, except_user_id: int = 0) -> None:

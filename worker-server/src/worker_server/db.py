@@ -28,6 +28,7 @@ from idrl_common.database import (
     LIVENESS_EVENTS,
     CheckoutLimit,
     is_outage,
+    leave_read_only_servers,
     sqlstate,
     transactions,
 )
@@ -133,6 +134,7 @@ def install(app: Flask) -> None:
     db.init_app(app)
     with app.app_context():
         event.listen(db.engine, "begin", _leave_autocommit)
+        leave_read_only_servers(db.engine)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from sqlalchemy import func, select
 
-from worker_server.db import PreparedQuery, db, fetch_json
+from idrl_common.database import check_writable
+from worker_server.db import PreparedQuery, db, fetch_json, transaction
 from worker_server.queue.retention import NOTICE_DAYS
 from worker_server.queue.statuses import PartStatus
 
@@ -244,5 +245,6 @@ def database_uptime_s() -> float:
 
 
 def ping() -> None:
-    """Raise when the database does not answer."""
-    db.session.execute(select(1))
+    """Raise when the database does not answer or takes no writes."""
+    with transaction() as session:
+        check_writable(session)
