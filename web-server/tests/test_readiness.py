@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
+import pytest
 from flask.testing import FlaskClient
 
 from idrl_local import servers
@@ -55,6 +57,18 @@ def test_ready_is_degraded_while_the_tasks_service_is(
     assert 'idrl_check_ok{check="tasks"} 0.0' in client.get("/metrics").text
 
 
+@pytest.mark.parametrize("shift_s", [-3600, 20])
+def test_ready_shows_a_clock_whose_tokens_will_be_refused(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, shift_s: float
+) -> None:
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + shift_s)
+    answer = client.get("/ready")
+    assert answer.json is not None
+    assert (answer.status_code, answer.json["status"]) == (200, "degraded")
+    assert answer.json["checks"]["clock"] == {"ok": False, "detail": "ClockDiffers"}
+
+
 def test_log_ins_are_counted_by_outcome(client: FlaskClient, auth: AuthActions) -> None:
     def counted(outcome: str) -> float:
         line_match = re.search(
@@ -79,7 +93,7 @@ def test_ready_health_and_metrics(client: FlaskClient) -> None:
         200,
         {
             "status": "ready",
-            "checks": {"database": {"ok": True}, "tasks": {"ok": True}},
+            "checks": {"database": {"ok": True}, "clock": {"ok": True}, "tasks": {"ok": True}},
         },
     )
     health = client.get("/health")

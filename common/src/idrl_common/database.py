@@ -115,6 +115,30 @@ def check_writable(session: scoped_session[SessionT]) -> None:
         raise DatabaseReadOnly
 
 
+# A token is refused where the clocks of the machines that sign and verify it differ by 30 s.
+_MAX_CLOCK_DIFFERENCE_S = 15.0
+
+
+class ClockDiffers(Exception):
+    """This machine's clock differs from the database's: at 30 s tokens are refused."""
+
+
+def check_clock(session: scoped_session[SessionT]) -> None:
+    """Raise ClockDiffers where this machine's clock, or the database's, is wrong."""
+    if abs(clock_ahead_s(session)) > _MAX_CLOCK_DIFFERENCE_S:
+        raise ClockDiffers
+
+
+def clock_ahead_s(session: scoped_session[SessionT]) -> float:
+    """Return by how many seconds this machine's clock is ahead of the database's at least.
+
+    Negative where it is behind, 0 where the time of the answer explains the difference.
+    """
+    sent_at = time.time()
+    at = float(session.scalar(text("SELECT extract(epoch FROM clock_timestamp())")))
+    return max(sent_at - at, 0.0) + min(time.time() - at, 0.0)
+
+
 def leave_read_only_servers(engine: Engine) -> None:
     """Have the engine reconnect after a write that the server refuses as it is read-only.
 

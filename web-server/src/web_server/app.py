@@ -129,6 +129,7 @@ def _add_routes(
     app.register_blueprint(share_views.blueprint(links))
     checks = {
         "database": health.Check(services.ping),
+        "clock": health.Check(services.compare_clocks, required=False),
         "tasks": health.Check(tasks.ping, required=False),
     }
     status = health.Status("web", settings.revision, checks, settings.process_folder)

@@ -7,8 +7,10 @@ import math
 
 import redis
 
+from idrl_common.database import check_clock
 from idrl_common.health import Check
 from worker_server.api import queries
+from worker_server.db import transaction
 from worker_server.media import sandbox_report
 from worker_server.queue import workers
 from worker_server.settings import Settings
@@ -52,6 +54,7 @@ def checks(settings: Settings, share: ShareMonitor, client: redis.Redis) -> dict
     """Return what the service depends on; it accepts tasks with the database alone."""
     return {
         "database": Check(queries.ping),
+        "clock": Check(_check_clock, required=False),
         "redis": Check(lambda: _ping(client), required=False),
         "sandbox": Check(_check_sandbox, required=False),
         "share": Check(lambda: _check_share(share), required=False),
@@ -61,6 +64,11 @@ def checks(settings: Settings, share: ShareMonitor, client: redis.Redis) -> dict
         "render_worker": Check(lambda: _check_worker("render"), required=False),
         "faults": Check(_check_no_faults, required=False),
     }
+
+
+def _check_clock() -> None:
+    with transaction() as session:
+        check_clock(session)
 
 
 def _ping(client: redis.Redis) -> None:

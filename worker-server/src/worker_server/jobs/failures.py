@@ -1,6 +1,7 @@
 """Whose fault a job's exception is: the source's, the share's, or this machine's."""
 
 import errno
+import logging
 import os
 from pathlib import Path
 
@@ -14,11 +15,16 @@ from worker_server.errors import (
 )
 from worker_server.jobs.crashes import classify_crash
 from worker_server.media import MediaProcessCrashed
+from worker_server.queue import clock_changes
 from worker_server.queue.claims import Lease, PartLease
 from worker_server.settings import Settings
 
+_log = logging.getLogger(__name__)
+
 # Resources that this machine has run out of.
 _EXHAUSTED = frozenset({errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
+# A clock that is wrong by more may take a good certificate for one that has expired.
+_CLOCK_TOLERANCE_S = 600.0
 
 
 def classify_failure(error: Exception, lease: Lease, settings: Settings) -> WorkFailed:
@@ -33,6 +39,8 @@ def classify_failure(error: Exception, lease: Lease, settings: Settings) -> Work
         failure = failure_of(error, settings.remote_folder)
     if handling_of(failure.code).fault in (Fault.CALLER, Fault.QUOTA):
         return failure
+    if failure.code == FailureCode.SOURCE_TLS_INVALID and _clock_is_wrong():
+        return _internal_failure()
     try:
         storage.check_usable(settings.remote_folder, 0)
     except storage.ShareUnusable as unusable:
@@ -61,6 +69,15 @@ def _is_of_this_machine(error: OSError, share: Path) -> bool:
     if not isinstance(error.filename, str | os.PathLike):
         return False
     return not Path(error.filename).absolute().is_relative_to(share.absolute())
+
+
+def _clock_is_wrong() -> bool:
+    """Return whether this machine's clock is too wrong to judge certificates by it."""
+    ahead_s = clock_changes.machine_ahead_s()
+    is_wrong = abs(ahead_s) > _CLOCK_TOLERANCE_S
+    if is_wrong:
+        _log.error("this machine's clock is wrong", extra={"ahead_s": round(ahead_s)})
+    return is_wrong
 
 
 def _scratch_failure(failure: WorkFailed, lease: Lease, settings: Settings) -> WorkFailed:

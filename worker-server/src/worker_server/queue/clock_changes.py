@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, update
 from sqlalchemy.orm import InstrumentedAttribute
 
-from worker_server.db import transaction
+from idrl_common.database import clock_ahead_s
+from worker_server.db import persistently, transaction
 from worker_server.models import Part, Removal, Sweep, Task, Webhook, WebhookDelivery, Worker
 from worker_server.queue import workers
 from worker_server.queue.planning import NEVER
@@ -45,6 +46,13 @@ def correct_times() -> float:
     _move(Part.lease_until, back_s, is_rendered, Part.lease_until > written_before)
     _move(Sweep.done_at, back_s)  # the last one: it has this step's own time
     return back_s
+
+
+@persistently
+def machine_ahead_s() -> float:
+    """Return by how many seconds this machine's clock is ahead of the database's."""
+    with transaction() as session:
+        return clock_ahead_s(session)
 
 
 def _move(column: InstrumentedAttribute[Any], back_s: float, *where: ColumnElement[bool]) -> None:
