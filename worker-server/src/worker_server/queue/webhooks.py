@@ -22,7 +22,10 @@ _MAX_RETRY_AFTER_S = 86_400.0
 OVERDUE_S = 3 * 86_400
 _MAX_OVERDUE = 1000
 _GONE = 410
+# A longer pause between two attempts means that no fetch worker has run.
+_LONGEST_PAUSE_S = 6 * 3600.0
 _DUE_RECEIVERS = load("due_receivers")
+_UNSENT_TIME = load("unsent_time")
 # How many of the oldest due deliveries are examined before the others are searched; for how many
 # webhooks a claim tries, more than there are senders that may claim at the same time.
 _EXAMINED = 100
@@ -235,12 +238,21 @@ def _give_up_overdue(session: ScopedSession, webhook_id: uuid.UUID) -> None:
     """Mark the deliveries as failed that are due for OVERDUE_S; some, as others follow later.
 
     A receiver has one attempt at a time. One that hangs ends 8,640 a day, and may get more events.
+    Days in which this system was down are not the receiver's.
     """
-    overdue = select(WebhookDelivery.id).where(
+    of_webhook = (
         WebhookDelivery.webhook_id == webhook_id,
         WebhookDelivery.status == DeliveryStatus.WAITING,
-        WebhookDelivery.run_after < seconds_from_now(-OVERDUE_S),
     )
+    is_overdue = WebhookDelivery.run_after < seconds_from_now(-OVERDUE_S)
+    first = select(func.min(WebhookDelivery.run_after)).where(*of_webhook, is_overdue)
+    since = session.scalar(first)
+    if since is None:
+        return
+    limits = {"webhook_id": webhook_id, "since": since, "pause_s": _LONGEST_PAUSE_S}
+    unsent_s = float(session.scalar(_UNSENT_TIME, limits) or 0)
+    due_before = seconds_from_now(-OVERDUE_S - unsent_s)
+    overdue = select(WebhookDelivery.id).where(*of_webhook, WebhookDelivery.run_after < due_before)
     oldest = overdue.order_by(WebhookDelivery.run_after).limit(_MAX_OVERDUE)
     free = oldest.with_for_update(skip_locked=True)
     values = {"status": DeliveryStatus.FAILED, "error_code": "webhook_overdue"}
