@@ -60,6 +60,31 @@ def test_lost_source_is_fetched_again_and_good_clips_stay(
     assert files(settings, task_id) == names
 
 
+def test_source_that_cannot_be_read_is_fetched_again(
+    settings: Settings, site: str, sample: Sample, runtime: Runtime
+) -> None:
+    """To a decoder a bad sector is a damaged video: the task failed, or a clip concealed it.
+
+    The kernel reads no folder (EISDIR), not for root either; a bad sector gives EIO instead.
+    """
+    task_id = submit(f"{site}/{sample(25)}")
+    assert fetch_next(settings, runtime)
+    source = settings.remote_folder / str(task_id) / "source.1"
+    source.unlink()
+    source.mkdir()
+    (source / "file").write_bytes(b"so that no file system gives the folder a size of 0")
+    assert render_next(settings, runtime)
+    task = task_of(task_id)
+    assert (task.status, task.error_code, task.source_path) == ("queued", None, None)
+    make_tasks_due()
+    assert fetch_next(settings, runtime)
+    assert render_next(settings, runtime)
+    assert render_next(settings, runtime)
+    assert task_of(task_id).status == "done"
+    assert [part.failures for part in parts_of(task_id)] == [0, 0]
+    assert files(settings, task_id) == {"0.2.mp4", "0.2.jpg", "1.1.mp4", "1.1.jpg"}
+
+
 def test_missing_source_on_an_unmounted_share_is_not_lost(
     settings: Settings,
     site: str,

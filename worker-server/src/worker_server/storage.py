@@ -17,7 +17,7 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from worker_server.errors import FailureCode
+from worker_server.errors import FailureCode, Stopped
 
 # A file on the share itself: the empty mount point of an unmounted share does not have it.
 MARKER = ".idrl-share"
@@ -39,6 +39,10 @@ class ShareFull(ShareUnusable):
     """The share has less space left than the reserve."""
 
     code = FailureCode.STORAGE_FULL
+
+
+class FileUnreadable(OSError):
+    """The share has the file, and fails to read all of it: a bad sector, lost permissions."""
 
 
 class FileRange(FileIO):
@@ -105,6 +109,17 @@ def file_is_gone(remote: Path, relative: str | Path) -> bool:
     if is_gone:
         require_mounted(remote)
     return is_gone
+
+
+def check_readable(path: Path, should_stop: Callable[[], bool]) -> None:
+    """Read the whole file; raise FileUnreadable, or Stopped once `should_stop` returned true."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            while file.read(_COPY_BYTES):
+                if should_stop():
+                    raise Stopped
+    except OSError as error:
+        raise FileUnreadable(error.errno, error.strerror) from error
 
 
 def check_usable(remote: Path, reserve_bytes: int) -> int:

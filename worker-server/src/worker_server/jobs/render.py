@@ -47,10 +47,19 @@ def render_next(settings: Settings, runtime: Runtime) -> bool:
 
 
 def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
-    lease = claim.lease
     if storage.file_is_gone(settings.remote_folder, claim.source_path):
-        _fetch_again(lease, settings)
+        _fetch_again(claim.lease, settings)
         return
+    try:
+        _make_clip(claim, settings, heartbeat)
+    except storage.FileUnreadable as error:
+        storage.require_mounted(settings.remote_folder)
+        _log.error("the file of the source cannot be read: %s", error.strerror)
+        _fetch_again(claim.lease, settings)
+
+
+def _make_clip(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
+    lease = claim.lease
     edit = _edit(claim, settings, heartbeat)
     renderers = media.renderers(
         settings.render_engine, get_ffmpeg_exe(), stream_copy=settings.render_copy
@@ -58,7 +67,7 @@ def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
     with scratch_folder(settings.scratch_folder) as folder:
         output = folder / "clip.mp4"
         with one_at_a_time(edit.source, settings.scratch_folder, heartbeat.should_stop):
-            rendered = media.render(edit, output, renderers, _watch(settings, heartbeat))
+            rendered = _rendered(edit, output, renderers, _watch(settings, heartbeat))
         if is_large(edit.source):
             wakeups.send(wakeups.RENDER)  # for a part that claims have left out meanwhile
         target = storage.part_path(
@@ -83,6 +92,23 @@ def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
         with suppress(OSError):
             storage.poster_path(target).unlink(missing_ok=True)
         leases.release(lease)
+
+
+def _rendered(
+    edit: media.PartEdit, output: Path, renderers: list[media.Renderer], watch: media.RenderWatch
+) -> media.RenderedClip:
+    """Render the part; raise FileUnreadable in place of what a child makes of such a source.
+
+    It fails, or conceals what is missing, as if the video were damaged.
+    """
+    try:
+        rendered = media.render(edit, output, renderers, watch)
+    except media.MediaError:
+        storage.check_readable(edit.source_path, watch.should_stop)
+        raise
+    if rendered.facts.concealed_frames:
+        storage.check_readable(edit.source_path, watch.should_stop)
+    return rendered
 
 
 def _fetch_again(lease: PartLease, settings: Settings) -> None:
