@@ -2,6 +2,8 @@
 
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from idrl_common.validation import Body, Query, parse_body, parse_query
 from worker_server.api import brand_forms, services, tags
 from worker_server.api.ids import parse_id
 from worker_server.api.poster_views import MAX_PARALLEL_PICTURES, MAX_PARALLEL_PICTURES_PER_ACCOUNT
+from worker_server.api.share_access import problem_of
 from worker_server.api.slots import slots_for
 from worker_server.brand_drafts import BrandDraft, Maker, PreviewDrawer, drawing_slot, making_slot
 from worker_server.db import transaction
@@ -63,10 +66,10 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
         with (
             making.slot(caller().user_id),
             making_slot(),
-            tempfile.TemporaryDirectory(prefix="idrl-brand-") as folder,
+            _temporary_folder() as folder,
         ):
-            form, files = brand_forms.parse_form(Path(folder))
-            brand = make(_draft(form, files, Path(folder), called_at), current().remote_folder)
+            form, files = brand_forms.parse_form(folder)
+            brand = make(_draft(form, files, folder, called_at), current().remote_folder)
         document = _document(brand)
         return jsonify(document), 201, {"Location": document["link"]}
 
@@ -107,6 +110,16 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
         return Response(status=204)
 
     return routes
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Make a folder for the block; raise a 503 Problem where this machine's disk is full."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="idrl-brand-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise problem_of(error) from error
 
 
 def _require_space(owner_id: int) -> None:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from threading import BoundedSemaphore
 
 from idrl_common.problems import Problem
+from worker_server import storage
 from worker_server.errors import FailureCode
 
 _WAIT_S = 5.0
@@ -31,6 +32,15 @@ class ShareAccess:
             raise share_away() from error
         finally:
             self._slots.release()
+
+
+def problem_of(error: OSError) -> Problem:
+    """Return the answer to a call whose bytes cannot be written."""
+    if error.errno in storage.NO_SPACE:
+        message, wait = "The storage is full; continue when there is space.", "60"
+        return Problem(503, FailureCode.STORAGE_FULL, message, headers={"Retry-After": wait})
+    message = "The storage cannot be used at the moment."
+    return Problem(503, FailureCode.STORAGE_UNAVAILABLE, message)
 
 
 def share_away() -> Problem:

@@ -9,7 +9,7 @@ from pathlib import Path
 from werkzeug.exceptions import ClientDisconnected
 
 from idrl_common.problems import Problem
-from worker_server import storage
+from worker_server.api.share_access import problem_of
 from worker_server.api.slots import Slots
 from worker_server.api.tus import Checksum
 from worker_server.queue import uploads
@@ -138,7 +138,7 @@ def receive(
         uploads.give_up(state.id)
         raise UploadGone from error
     except OSError as error:
-        raise _storage_problem(error) from error
+        raise problem_of(error) from error
 
 
 def _check_offset(state: UploadState, offset_bytes: int, length: int | None) -> None:
@@ -181,10 +181,3 @@ def _chunks(read: Read, wanted_bytes: int) -> Iterator[bytes]:
         size_bytes = size_bytes // 2 if is_slow else size_bytes * 2
         size_bytes = min(max(size_bytes, _MIN_READ_BYTES), _MAX_READ_BYTES)
         yield chunk
-
-
-def _storage_problem(error: OSError) -> Problem:
-    if error.errno in storage.NO_SPACE:
-        message, wait = "The storage is full; continue when there is space.", "60"
-        return Problem(503, "storage_full", message, headers={"Retry-After": wait})
-    return Problem(503, "storage_unavailable", "The storage cannot be used at the moment.")

@@ -19,6 +19,13 @@ def run_selftest(settings: Settings, queues: Collection[str]) -> None:
     """
     if not {wakeups.FETCH, wakeups.RENDER} & set(queues):
         return
+    try:
+        _run_selftest(settings, queues)
+    except OSError as error:  # no space is left in the temporary folder, for example
+        raise selftest.SelfTestFailed(f"Nothing can be tried on this machine: {error}.") from error
+
+
+def _run_selftest(settings: Settings, queues: Collection[str]) -> None:
     report = selftest.check_sandbox(allow_none=settings.allow_no_sandbox)
     level = _log.info if report.holds else _log.warning
     level("sandbox", extra={"level": report.level, "not_refused": list(report.escapes)})

@@ -44,13 +44,20 @@ class SandboxReport:
         return f"landlock-{self.landlock}+seccomp" if self.holds else "none"
 
 
-@functools.cache
 def sandbox_report() -> SandboxReport:
-    """Return what `measure_sandbox` found at the first call; if it failed, level `none`."""
+    """Return what `measure_sandbox` found first; level `none` until it has found something.
+
+    It finds nothing while this machine has no space, memory or process left.
+    """
     try:
-        return measure_sandbox()
+        return _measured()
     except (guard.SandboxFailed, OSError):
         return SandboxReport(0, NEEDED, ())
+
+
+@functools.cache
+def _measured() -> SandboxReport:
+    return measure_sandbox()
 
 
 def measure_sandbox() -> SandboxReport:
