@@ -130,6 +130,30 @@ def test_up_is_safe_to_run_twice(home: Home, ports: Ports, environment: Mapping[
         system.up(home, other, environment)
 
 
+@pytest.mark.parametrize("unread", ["stdout", "stderr"])
+def test_up_continues_where_the_reader_of_its_output_has_ended(
+    environment: Mapping[str, str], ports: Ports, unread: str
+) -> None:
+    """`make up 2>&1 | head` ended the start, which stopped what ran by then, and exited with 0."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with subprocess.Popen(
+        [sys.executable, "-m", "idrl_local", "up"],
+        env={**environment, "RENDER_CRFF": "30"},  # so that it prints a line before the start
+        stdout=writer if unread == "stdout" else subprocess.PIPE,
+        stderr=writer if unread == "stderr" else subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(writer)
+        printed, errors = process.communicate(timeout=300)
+    assert process.returncode == 0
+    if unread == "stderr":
+        assert f"idrl is up at http://127.0.0.1:{ports.nginx}" in printed
+    else:
+        assert "RENDER_CRFF is no setting of idrl" in errors
+        assert "BrokenPipe" not in errors
+
+
 def test_changed_settings_are_refused_by_name(environment: Mapping[str, str]) -> None:
     refused = command("up", {**environment, "RENDER_CRF": "30"})
     assert refused.returncode == 1

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from idrl_local.home import Home, HomeUnusable, Ports, PortTaken, port_from_environment
 from idrl_local.proxies import exempt_loopback, remove_libpq_variables
@@ -50,7 +51,7 @@ def main() -> int:
     except (HomeUnusable, PortTaken) as error:
         _write_error(error, arguments)
     except BrokenPipeError:  # `make status | head`: what was printed is all that is wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output(sys.stdout)
         return 0
     except OSError as error:
         message = _message_about(error)
@@ -120,8 +121,20 @@ def _message_about(error: OSError) -> str | None:
     return None
 
 
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _print(line: str, stream: TextIO | None = None) -> None:
+    """Print a line, on standard error by default; the command goes on where its reader has ended.
+
+    `make up 2>&1 | head` ends its reader long before the system is up.
+    """
+    try:
+        print(line, file=stream or sys.stderr, flush=True)
+    except BrokenPipeError:
+        _discard_output(stream or sys.stderr)
+
+
+def _discard_output(stream: TextIO) -> None:
+    """Lead a stream nowhere, so that the interpreter's last flush does not fail either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _write_error(error: Exception, arguments: argparse.Namespace) -> None:
@@ -155,7 +168,8 @@ def _up(arguments: argparse.Namespace) -> int:
     except system.SystemFailed as error:
         _write_error(error, arguments)
         return 1
-    print(_NEXT_STEPS.format(url=installation.url, sample=installation.sample_url, home=home.root))
+    address, sample = installation.url, installation.sample_url
+    _print(_NEXT_STEPS.format(url=address, sample=sample, home=home.root), sys.stdout)
     if message := privileges.warning(home):
         _print(message)
     _warn_of_certificate(home)
@@ -181,7 +195,7 @@ def _down(_: argparse.Namespace) -> int:
         return 1
     except subprocess.CalledProcessError:  # the unprivileged user's command has said why
         return 1
-    print(f"idrl is down; its data stays in {home.root}")
+    _print(f"idrl is down; its data stays in {home.root}", sys.stdout)
     return 0
 
 
