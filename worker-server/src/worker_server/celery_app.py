@@ -5,16 +5,19 @@ when Redis does, and a prefetched message can stay in `unacked` for an hour. No 
 rows are the result.
 """
 
+import logging
 from typing import Any
 
 from celery import Celery, Task
 from flask import Flask
-from kombu.transport.redis import Transport
+from kombu.transport import redis as redis_transport, virtual
+from kombu.utils.json import loads
 from redis.exceptions import ResponseError
 
 from worker_server.redis_client import tls_options
 from worker_server.settings import Settings
 
+_log = logging.getLogger(__name__)
 _TRANSPORT = {
     # How long a send waits for a Redis that takes connections but does not answer.
     "socket_timeout": 2,
@@ -33,7 +36,57 @@ _TRANSPORT = {
 # kombu lets an error that Redis answers end the worker's main process: no memory left, a failed
 # save, a server that has become a replica or misses its own, a right taken away. Listed as a
 # connection error, it makes the worker wait and reconnect instead.
-Transport.connection_errors = (*Transport.connection_errors, ResponseError)
+redis_transport.Transport.connection_errors = (
+    *redis_transport.Transport.connection_errors,
+    ResponseError,
+)
+
+
+class NotAMessage(ValueError):
+    """What was in the queue is no message of Celery's."""
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401 # JSON has no types
+    try:
+        return loads(text)
+    except Exception as error:
+        raise NotAMessage from error
+
+
+class _Message(virtual.Message):
+    """A message with all that kombu and Celery read of one; raise NotAMessage for any other."""
+
+    def __init__(self, payload: Any, **more: Any) -> None:  # noqa: ANN401 # whatever was sent
+        try:
+            super().__init__(payload, **more)
+            needed = (self.headers["task"], self.headers["id"], self.delivery_tag)
+            route = (self.delivery_info["exchange"], self.delivery_info["routing_key"])
+        except Exception as error:
+            raise NotAMessage from error
+        if not all(isinstance(each, str) for each in (*needed, *route)):
+            raise NotAMessage
+
+
+class _Channel(redis_transport.Channel):
+    """Drops what is no message, as another program or a person may have put it into a queue.
+
+    kombu lets it end the worker's main process. Nothing is lost: the sweeper sends the wake-ups
+    that are missing.
+    """
+
+    Message = _Message
+
+    def _brpop_read(self, **options: Any) -> bool:  # noqa: ANN401 # kombu's
+        try:
+            return bool(super()._brpop_read(**options))  # type: ignore[misc] # not in the stubs
+        except NotAMessage as error:
+            reason = type(error.__cause__ or error).__name__
+            _log.error("dropped what is no message of Celery's: %s", reason)
+            return True
+
+
+redis_transport.loads = _parsed  # type: ignore[attr-defined] # not in the stubs
+redis_transport.Transport.Channel = _Channel
 
 
 def init_celery(app: Flask, settings: Settings) -> "Celery[Any]":

@@ -1,5 +1,6 @@
 """Redis is away, hangs or is full: tasks are accepted and aborted meanwhile, and run afterwards."""
 
+import json
 import os
 import signal
 import time
@@ -180,6 +181,44 @@ def test_workers_go_on_while_redis_refuses_and_after_it(
         end(client)
     check_run_once(system, [waiting])
     assert worker.poll() is None
+
+
+def junk() -> list[bytes]:
+    """Return what other programs and people put into a list: nearly messages, too."""
+    properties = {"delivery_tag": "1", "delivery_info": {"exchange": "", "routing_key": "fetch"}}
+    properties["body_encoding"] = "base64"
+    task = {"task": "worker_server.fetch", "id": "1"}
+    documents: list[object] = [
+        *(None, 1, [], {}, {"job": 1}, {"__type__": "unknown", "__value__": 1}),
+        {"properties": {}, "headers": task},
+        {"properties": {"delivery_tag": "1"}, "headers": task},
+        {"properties": {**properties, "delivery_tag": ["1"]}, "headers": task},
+        {"properties": {**properties, "body_encoding": "rot13"}, "headers": task, "body": "x"},
+        {"properties": properties, "headers": None},
+        {"properties": properties, "headers": {"task": ["worker_server.fetch"], "id": "1"}},
+        {"properties": properties, "headers": {"task": "worker_server.fetch"}, "body": "e30="},
+    ]
+    texts = [b"", b"wake up", b"\xff\xfe", b"[" * 100_000]
+    return [*texts, *(json.dumps(each).encode() for each in documents)]
+
+
+def test_what_is_no_message_is_dropped_and_workers_go_on(
+    system: "System",
+    default_workers: "Workers",
+    redis_server: "Redis",
+    site: str,
+    sample: Sample,
+) -> None:
+    worker = default_workers.start()
+    default_workers.start_sweeper()
+    system.wait(lambda: "fetch-render-0@test ready" in default_workers.log())
+    with redis.Redis.from_url(redis_server.url) as client:
+        for queue in ("fetch", "render"):
+            client.lpush(queue, *junk())
+        system.wait(lambda: client.llen("fetch") == client.llen("render") == 0)
+    check_run_once(system, [system.post(f"{site}/{sample(2)}")])
+    assert worker.poll() is None
+    assert default_workers.log().count("dropped what is no message") == 2 * len(junk())
 
 
 @pytest.mark.parametrize("is_alive", [True, False])
