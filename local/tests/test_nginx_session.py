@@ -1,12 +1,13 @@
 """The page's cookie: nginx makes a token of it, for calls of the page itself alone."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
 if TYPE_CHECKING:
-    from conftest import Edge
+    from conftest import Edge, StartEdge
 
 SESSION = "eyJ.a-b_c.d"
 
@@ -31,6 +32,38 @@ def test_other_cookies_are_no_token(edge: "Edge", cookie: str) -> None:
     """Nor is the one for TLS over plain HTTP."""
     assert send(edge, "GET", Cookie=cookie).ok
     assert "authorization" not in edge.web.last["headers"]
+
+
+@pytest.mark.parametrize(
+    ("cookie", "token"),
+    [
+        ("x=1 {name}=theirs", None),
+        ("x=1; y= {name}=theirs", None),
+        ("{name}=mine; x=1 {name}=theirs", "mine"),
+        ("x=1 {name}=theirs; {name}=mine", "mine"),
+        ('{name}=mine; x="1, {name}=theirs"', "mine"),
+        ("a=1;{name}=mine", "mine"),
+        ("a=1;   {name}=mine; b=2", "mine"),
+        ("; " * 2000 + "{name}=mine", "mine"),
+        (";  " * 2000, None),
+    ],
+)
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_value_of_another_cookie_is_no_token(
+    start_edge: "StartEdge",
+    certificate: tuple[Path, Path],
+    cookie: str,
+    token: str | None,
+    has_tls: bool,
+) -> None:
+    """Other hosts of the domain may set values, but no cookie with the prefix `__Host-`."""
+    edge = start_edge(certificate=certificate) if has_tls else start_edge()
+    name = "__Host-idrl" if has_tls else "idrl"
+    url = f"https://localhost:{edge.port}" if has_tls else edge.url
+    headers = {"Cookie": cookie.format(name=name)}
+    assert requests.get(f"{url}/tasks", headers=headers, timeout=10, verify=str(certificate[0])).ok
+    expected = token and f"Bearer {token}"
+    assert edge.web.last["headers"].get("authorization") == expected
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
