@@ -91,6 +91,51 @@ def test_slow_bodies_count_as_concurrent_requests(start_edge: "StartEdge") -> No
         assert call(edge, "/tasks", OTHER_ADDRESS).status == 200
 
 
+@contextlib.contextmanager
+def slow_bodies(edge: "Edge", count: int, head: str) -> Iterator[None]:
+    """Have sent all but the last bytes of so many bodies of 100 kB."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            slow = socket.create_connection(("127.0.0.1", edge.port), timeout=LIMIT_S)
+            stack.enter_context(slow).sendall(f"{head}\r\n\r\n".encode() + bytes(99_990))
+        yield
+
+
+@pytest.mark.parametrize("path", ["/batches", "/tasks", "/brands", "/auth/login"])
+@pytest.mark.parametrize("framing", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
+def test_large_bodies_of_one_address_are_limited(
+    start_edge: "StartEdge", path: str, framing: str
+) -> None:
+    """nginx keeps each of them on the disk until its last byte, also without an account."""
+    edge, body = start_edge(BODY_LIMIT="2"), bytes(100_000)
+
+    def status(address: str, method: str, path: str, body: bytes) -> int:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", edge.port, timeout=LIMIT_S, source_address=(address, 0)
+        )
+        with contextlib.closing(connection):
+            connection.request(method, path, body)
+            return connection.getresponse().status
+
+    chunk = "\r\n\r\n186a0" if "chunked" in framing else ""
+    with slow_bodies(edge, 2, f"POST {path} HTTP/1.1\r\nHost: x\r\n{framing}{chunk}"):
+        wait_until(lambda: status("127.0.0.1", "POST", path, body) == 429)
+        refused = requests.post(edge.url + path, data=body, timeout=LIMIT_S)
+        assert refused.json()["code"] == "too_many_requests"
+        assert refused.headers["RateLimit-Policy"] == '"address-connections";q=2'
+        assert status("127.0.0.1", "POST", path, bytes(60_000)) == 200
+        assert status("127.0.0.1", "PATCH", "/uploads/7", body) == 200
+        assert status(OTHER_ADDRESS, "POST", path, body) == 200
+    wait_until(lambda: status("127.0.0.1", "POST", path, body) == 200)
+
+
+def test_bodies_are_kept_on_the_disk_of_the_clips(edge: "Edge") -> None:
+    """A container's other temporary folders are in 64 MiB of memory: a few senders filled them."""
+    folders = {path.name for path in edge.folder.iterdir() if path.is_dir()}
+    assert "clips-bodies" in folders
+    assert "body" not in folders
+
+
 @pytest.mark.parametrize("path", ["/tasks", "/auth/login", "/tasks/7/parts/0", "/health"])
 def test_rate_limit_of_one_address_covers_every_path(start_edge: "StartEdge", path: str) -> None:
     edge = start_edge(API_RATE="1r/m", API_BURST="2")

@@ -49,10 +49,12 @@ if [ "${TASKS_URL%%://*}" = https ]; then
     proxy_ssl_name ${tasks%:*}; proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.2 TLSv1.3;"
 fi
 export CLIP_CACHE_FOLDER=/var/tmp/clips
+# An eighth of CONN_LIMIT, as in `make up`.
+export BODY_LIMIT=$(((${CONN_LIMIT:-200} + 7) / 8))
 mkdir -p "$NGINX_TEMP"
 # shellcheck disable=SC2016 # these are the names that envsubst may replace
 envsubst '${NGINX_LISTEN} ${NGINX_TLS} ${NGINX_TEMP} ${NGINX_ACCESS_LOG} ${NGINX_UPSTREAMS} ${WEB_UPSTREAM}
-	${TASKS_UPSTREAM} ${TASKS_SCHEME} ${TASKS_TLS} ${AUTH_RATE} ${AUTH_BURST} ${API_RATE} ${API_BURST} ${CONN_LIMIT} ${METRICS_ALLOWED}
+	${TASKS_UPSTREAM} ${TASKS_SCHEME} ${TASKS_TLS} ${AUTH_RATE} ${AUTH_BURST} ${API_RATE} ${API_BURST} ${CONN_LIMIT} ${BODY_LIMIT} ${METRICS_ALLOWED}
 	${CLIP_CACHE_FOLDER}
 	${CLIP_CACHE_SIZE}' </etc/idrl/nginx.conf.template >/tmp/nginx.conf
 # Errors as JSON, like the access log.

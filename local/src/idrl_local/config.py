@@ -36,6 +36,7 @@ def nginx_variables(ports: Ports, environment: Mapping[str, str]) -> dict[str, s
     With `TLS_CERT` the port speaks HTTPS, and redirects callers who speak HTTP to it.
     """
     has_tls = bool(environment.get("TLS_CERT"))
+    connections = environment.get("CONN_LIMIT") or CONN_LIMIT
     upstreams = {"web": ports.web, "tasks": ports.tasks}
     blocks = (
         f"upstream {name} {{ server 127.0.0.1:{port}; keepalive 16; }}"
@@ -55,7 +56,8 @@ def nginx_variables(ports: Ports, environment: Mapping[str, str]) -> dict[str, s
         "AUTH_BURST": environment.get("AUTH_BURST") or AUTH_BURST,
         "API_RATE": environment.get("API_RATE") or API_RATE,
         "API_BURST": environment.get("API_BURST") or API_BURST,
-        "CONN_LIMIT": environment.get("CONN_LIMIT") or CONN_LIMIT,
+        "CONN_LIMIT": connections,
+        "BODY_LIMIT": str(-(-int(connections) // 8)),  # an eighth, as in the container's start.sh
         "METRICS_ALLOWED": "",  # the apps' own ports answer on this machine
         "CLIP_CACHE_FOLDER": "clips",
         "CLIP_CACHE_SIZE": environment.get("CLIP_CACHE_SIZE") or CLIP_CACHE_SIZE,
