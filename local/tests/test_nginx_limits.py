@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,7 @@ from idrl_testing.processes import running
 from idrl_testing.waiting import LIMIT_S, wait_until
 
 if TYPE_CHECKING:
-    from conftest import Edge, StandIn, StartEdge, _Handler
+    from conftest import Edge, StandIn, StartEdge, StartService, _Handler
 
 HALF_OPEN = 2500
 OTHER_ADDRESS = "127.0.0.2"
@@ -129,11 +130,35 @@ def test_large_bodies_of_one_address_are_limited(
     wait_until(lambda: status("127.0.0.1", "POST", path, body) == 200)
 
 
-def test_bodies_are_kept_on_the_disk_of_the_clips(edge: "Edge") -> None:
+def test_bodies_and_answers_are_kept_on_the_disk_of_the_clips(edge: "Edge") -> None:
     """A container's other temporary folders are in 64 MiB of memory: a few senders filled them."""
     folders = {path.name for path in edge.folder.iterdir() if path.is_dir()}
-    assert "clips-bodies" in folders
-    assert "body" not in folders
+    assert {"clips-bodies", "clips-answers"} <= folders
+    assert not {"body", "proxy"} & folders
+
+
+@pytest.mark.parametrize("path", ["/tasks?max=1000", "/tasks/7", "/s/a.b.c"])
+def test_slow_reader_of_a_long_document_keeps_no_thread(
+    start_edge: "StartEdge", start_service: "StartService", path: str
+) -> None:
+    """Sixteen readers of a list of 10 MB occupied all threads of the tasks service."""
+    web, outcomes = start_service("web"), SimpleQueue[str]()
+
+    def answer(handler: "_Handler") -> None:
+        # More than all the sockets' buffers between the web app and its caller hold.
+        body = bytes(48 * 1024 * 1024)
+        try:
+            handler.send(200, {"Content-Type": "application/json"}, body)
+        except OSError:  # nginx hangs up on a caller who has not read for 30 s
+            outcomes.put("kept until the end")
+        else:
+            outcomes.put("free")
+
+    web.answer = answer
+    edge = start_edge(web=web)
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=LIMIT_S) as slow:
+        slow.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert outcomes.get(timeout=LIMIT_S) == "free"
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/auth/login", "/tasks/7/parts/0", "/health"])
