@@ -79,6 +79,18 @@ def test_refusal_of_the_web_app_is_relayed(
     assert answer.headers.get("Tus-Resumable") == ("1.0.0" if "uploads" in path else None)
 
 
+@pytest.mark.parametrize(("method", "path"), CALLS)
+def test_token_of_a_call_that_is_refused_once_stays_inside(
+    start_edge: "StartEdge", start_service: "StartService", method: str, path: str
+) -> None:
+    """nginx asks the web app again for its refusal; another process may allow the call by then."""
+    web, statuses = start_service("web"), iter([401])
+    allowed = {"X-Accel-Authorization": "Bearer of-a-key"}
+    web.answer = lambda handler: handler.send(next(statuses, 204), allowed, b"")
+    answer = send(start_edge(web=web), method, path)
+    assert "X-Accel-Authorization" not in answer.headers
+
+
 def test_tus_header_of_the_tasks_service_comes_once(
     start_edge: "StartEdge", start_service: "StartService"
 ) -> None:
