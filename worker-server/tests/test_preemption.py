@@ -9,7 +9,7 @@ import worker_testing
 from worker_server.api import services
 from worker_server.db import db
 from worker_server.queue import claims, leases, pauses
-from worker_server.queue.claims import PartLease
+from worker_server.queue.claims import PartLease, TaskLease
 from worker_server.queue.pauses import Kind
 from worker_server.queue.preemption import preempt_download, preempt_for, preempt_render
 from worker_testing import claim_task, part_of, processing, submit, task_of
@@ -70,8 +70,9 @@ def test_part_is_not_preempted_twice(long_video: list[PartLease]) -> None:
 
 
 @pytest.mark.usefixtures("app", "long_video")
-def test_no_part_is_preempted_while_render_slots_are_idle() -> None:
-    db.session.execute(text("UPDATE parts SET status = 'done' WHERE status = 'waiting'"))
+@pytest.mark.parametrize("waits_not", ["status = 'done'", "run_after = now() + interval '1 h'"])
+def test_no_part_is_preempted_while_render_slots_are_idle(waits_not: str) -> None:
+    db.session.execute(text(f"UPDATE parts SET {waits_not} WHERE status = 'waiting'"))
     db.session.commit()
     assert not preempt_for(processing(2, SHORT))
 
@@ -124,11 +125,10 @@ def test_no_part_is_preempted_while_renders_are_paused(long_video: list[PartLeas
     assert preempt_render() is not None
 
 
-def downloads(owner_id: int, count: int) -> None:
+def downloads(owner_id: int, count: int) -> list[TaskLease]:
     for _ in range(count):
         submit(owner_id=owner_id)
-    for _ in range(count):
-        claim_task()
+    return [claim_task() for _ in range(count)]
 
 
 def waits(owner_id: int) -> uuid.UUID:
@@ -155,12 +155,49 @@ def test_owner_keeps_half_of_the_downloads_while_another_waits() -> None:
     assert preempt_download() is None  # two of four
 
 
+def test_download_with_the_least_progress_is_preempted_and_pauses() -> None:
+    leased = downloads(LONG, 3)
+    for lease, progress in zip(leased, (40, 5, 60), strict=True):
+        assert leases.renew(lease, 30, progress)
+    waiting = waits(SHORT)
+    assert preempt_download() == leased[1]
+    assert claim_task().task_id == waiting
+    assert claims.claim_task("me", 30) is None  # else it takes the next free slot and is preempted
+
+
 def test_downloads_are_not_preempted_while_no_other_owner_waits() -> None:
     downloads(LONG, 4)
     waits(LONG)
     assert preempt_download() is None
-    submit(owner_id=SHORT)  # has just come: a free slot would take it
+    task_id = submit(owner_id=SHORT)  # has just come: a free slot would take it
     assert preempt_download() is None
+    be_retried_later("tasks", "id", task_id)
+    assert preempt_download() is None
+
+
+def be_retried_later(table: str, column: str, task_id: uuid.UUID) -> None:
+    """Let the task, or its parts, be an hour old, and not be due before another hour."""
+    values = "created_at = now() - interval '1 h', run_after = now() + interval '1 h'"
+    db.session.execute(text(f"UPDATE {table} SET {values} WHERE {column} = :id"), {"id": task_id})
+    db.session.commit()
+
+
+@pytest.mark.parametrize("table", ["tasks", "parts"])
+def test_lease_of_a_dead_worker_is_no_share_of_its_owner(table: str) -> None:
+    """The sweeper takes it back soon; what is left is a single download or render."""
+    if table == "tasks":
+        downloads(LONG, 2)
+        waits(SHORT)
+    else:
+        processing(9, LONG)
+        claim_part(0)
+        claim_part(0)
+        part_waits(SHORT)
+    dead = f"SELECT ctid FROM {table} WHERE lease_until IS NOT NULL LIMIT 1"
+    expired = f"UPDATE {table} SET lease_until = now() - interval '1 s' WHERE ctid = ({dead})"
+    db.session.execute(text(expired))
+    db.session.commit()
+    assert (preempt_download(), preempt_render()) == (None, None)
 
 
 def test_no_download_is_preempted_while_downloads_are_paused() -> None:
@@ -204,7 +241,9 @@ def test_renders_are_not_preempted_while_no_other_owner_waits() -> None:
     claim_part(0)
     claim_part(0)
     assert preempt_render() is None
-    processing(1, SHORT)  # has just come: a free slot would take it
+    task_id = processing(1, SHORT)  # has just come: a free slot would take it
+    assert preempt_render() is None
+    be_retried_later("parts", "task_id", task_id)
     assert preempt_render() is None
 
 
@@ -216,14 +255,16 @@ def test_render_is_not_preempted_while_one_is_nearly_done() -> None:
     assert preempt_render() is None
 
 
-def test_preemption_of_a_part_ends() -> None:
+@pytest.mark.parametrize(("attempt", "is_preempted"), [(3, True), (4, False)])
+def test_preemption_of_a_part_ends(attempt: int, is_preempted: bool) -> None:
     processing(9, LONG)
     claim_part(0)
     claim_part(0)
     part_waits(SHORT)
-    db.session.execute(text("UPDATE parts SET attempt = 4 WHERE status = 'rendering'"))
+    claimed = f"UPDATE parts SET attempt = {attempt} WHERE status = 'rendering'"
+    db.session.execute(text(claimed))
     db.session.commit()
-    assert preempt_render() is None
+    assert (preempt_render() is not None) is is_preempted
 
 
 def test_free_slot_goes_to_the_owner_who_holds_fewer_renders() -> None:
