@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -14,6 +15,7 @@ from gunicorn.http.unreader import SocketUnreader
 from upload_testing import BYTES, CONTENT, Uploads, encoded, file_of
 from werkzeug.test import TestResponse
 
+from idrl_testing.database import Database
 from worker_server.api import upload_receiving
 from worker_testing import problem
 
@@ -50,6 +52,15 @@ def test_first_bytes_that_cannot_be_stored_leave_no_upload(uploads: Uploads, sha
     assert uploads.client.get("/uploads", headers=uploads.headers).get_json() == []
 
 
+def patch_chunked(
+    calls: Uploads, path: str, offset: int, body: io.BytesIO, **more: str
+) -> TestResponse:
+    """Send bytes whose number is not announced."""
+    headers = {**calls.headers, "Upload-Offset": str(offset), "Content-Type": BYTES, **more}
+    chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    return calls.client.patch(path, headers=headers, input_stream=body, environ_overrides=chunked)
+
+
 @pytest.mark.parametrize("sent_bytes", [1000, 1001, 70_000])
 def test_chunked_body_of_too_many_bytes_is_refused(
     uploads: Uploads, share: Path, sent_bytes: int
@@ -57,18 +68,55 @@ def test_chunked_body_of_too_many_bytes_is_refused(
     """Its length is known only once it has been read."""
     path = uploads.new(1000)
     assert uploads.patch(path, 0, CONTENT[:10]).status_code == 204
-    chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
-    headers = {**uploads.headers, "Upload-Offset": "10", "Content-Type": BYTES}
     body = io.BytesIO(CONTENT[10:sent_bytes])
-    response = uploads.client.patch(
-        path, headers=headers, input_stream=body, environ_overrides=chunked
-    )
+    response = patch_chunked(uploads, path, 10, body)
     if sent_bytes == 1000:
         assert (response.status_code, response.headers["Upload-Offset"]) == (204, "1000")
         return
     assert problem(response) == (413, "upload_too_large")
     assert (response.headers["Upload-Offset"], uploads.offset(path)) == ("10", 10)
     assert file_of(share, path).read_bytes() == CONTENT[:10]
+
+
+class ChunkedBody(io.BytesIO):
+    """A body of CONTENT that calls `before_read` before each of its pieces is read."""
+
+    def __init__(self, before_read: Callable[[], object]) -> None:
+        super().__init__(CONTENT)
+        self._before_read = before_read
+
+    def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 # any writable buffer
+        self._before_read()
+        return super().readinto(buffer)
+
+
+@pytest.mark.parametrize("is_checked", [False, True])
+def test_bytes_count_as_they_come_unless_they_are_to_be_checked(
+    uploads: Uploads, database: Database, monkeypatch: pytest.MonkeyPatch, is_checked: bool
+) -> None:
+    """A killed process loses little then; bytes with a wrong checksum count never."""
+    monkeypatch.setattr(upload_receiving, "_CONFIRM_EVERY_BYTES", 1)
+    path, counted = uploads.new(), set[object]()
+    offset = "SELECT offset_bytes FROM uploads"
+    body = ChunkedBody(lambda: counted.update(database.execute(offset)))
+    digest = encoded(hashlib.sha256(CONTENT).digest())
+    checksum = {"Upload-Checksum": f"sha256 {digest}"} if is_checked else {}
+    assert patch_chunked(uploads, path, 0, body, **checksum).status_code == 204
+    assert (0,) in counted
+    assert (len(counted) == 1) is is_checked
+    assert uploads.offset(path) == len(CONTENT)
+
+
+@pytest.mark.parametrize("change", ["deleted_at = now()", "expires_at = now()", "offset_bytes = 7"])
+def test_bytes_of_an_upload_that_changes_meanwhile_do_not_count(
+    uploads: Uploads, database: Database, change: str
+) -> None:
+    """It is deleted, or another machine has lost sight of this one's lock."""
+    path = uploads.new()
+    body = ChunkedBody(lambda: database.execute(f"UPDATE uploads SET {change}"))
+    assert problem(patch_chunked(uploads, path, 0, body)) == (409, "upload_offset")
+    offset = 7 if "offset" in change else 0
+    assert database.execute("SELECT offset_bytes FROM uploads") == [(offset,)]
 
 
 def override(

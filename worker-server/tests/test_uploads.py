@@ -21,6 +21,7 @@ from worker_server.jobs.failures import failure_of
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime
 from worker_server.jobs.uploads import link_upload, remove_stray_uploads, remove_unneeded_uploads
+from worker_server.queue import uploads as upload_rows
 from worker_server.settings import Settings
 from worker_server.upload_files import UploadBusy, locked_file
 from worker_testing import URL, problem
@@ -289,6 +290,18 @@ def test_other_tasks_find_the_space_of_uploads_taken(settings: Settings, auth: A
         assert problem(post_task(url=URL)) == (403, "quota_bytes")
 
 
+def test_number_of_unused_uploads_is_bounded(uploads: Uploads, database: Database) -> None:
+    path = uploads.new()
+    database.execute(
+        "INSERT INTO uploads (id, owner_id, length_bytes, offset_bytes, expires_at)"
+        " SELECT gen_random_uuid(), 1, 1, 0, now() + interval '1 h'"
+        f" FROM generate_series(1, {upload_rows.MAX_OPEN - 1})"
+    )
+    assert problem(uploads.create()) == (429, "too_many_uploads")
+    assert uploads.client.delete(path, headers=uploads.headers).status_code == 204
+    assert uploads.create().status_code == 201
+
+
 def test_quota_is_checked_before_the_first_byte(settings: Settings, auth: Auth) -> None:
     app = create_app(settings.model_copy(update={"quota_bytes": 1000}))
     with app.app_context():
@@ -328,6 +341,8 @@ def test_upload_becomes_a_task(
     assert problem(again) == (400, "invalid_batch")
     used = uploads.client.delete(f"/uploads/{upload_id}", headers=uploads.headers)
     assert problem(used) == (409, "upload_used")
+    more = uploads.patch(f"/uploads/{upload_id}", len(content), b"")
+    assert problem(more) == (409, "upload_used")
     remove_unneeded_uploads(settings)
     assert fetch_next(settings, runtime)
     shown = uploads.client.get(task["link"], headers=uploads.headers).get_json()
