@@ -130,6 +130,8 @@ def test_replaced_secret_signs_for_a_day(
     database.execute(f"UPDATE webhooks SET url = '{receiver.url}'")
     old, others = _secret(client, auth()), _secret(client, auth(2))
     new = _secret(client, auth(), "POST")
+    nearly = "previous_until - interval '23 h 59 min'"
+    database.execute(f"UPDATE callback_secrets SET previous_until = {nearly}")
     _end(task_ids[0])
     assert _send() == 1
     assert len(receiver.verified(old)) == len(receiver.verified(new)) == 1

@@ -1,14 +1,17 @@
 """Receivers whose answer does not end, in time or at all, or is not one."""
 
 import socket
+import ssl
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from idrl_testing.tls import write_certificate
 from worker_server.fetching.addresses import EgressRules
 from worker_server.queue.webhooks import Delivery, Outcome
 from worker_server.webhooks.sending import Sender
@@ -94,6 +97,25 @@ def test_interim_answers_are_skipped(interim: bytes) -> None:
     twice = b"HTTP/1.1 %s\r\nLink: </x>\r\n\r\n" % interim * 2
     answer = twice + b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
     assert _outcome_of(answer) == Outcome(202)
+
+
+def test_receiver_without_a_valid_certificate_is_sent_nothing(tmp_path: Path) -> None:
+    """The account reads what is wrong with it, not that a source could not be downloaded."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*write_certificate(tmp_path, "127.0.0.1"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def shake_hands() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                context.wrap_socket(connection, server_side=True).recv(1)
+
+        thread = threading.Thread(target=shake_hands)
+        thread.start()
+        delivery = _delivery(f"https://127.0.0.1:{server.getsockname()[1]}/")
+        outcome = Sender(EgressRules({"127.0.0.1"})).send(delivery, "{}", lambda: False)
+        thread.join()
+    assert outcome == Outcome(error_code="receiver_tls_invalid")
 
 
 def test_protocol_is_never_switched() -> None:
