@@ -307,3 +307,25 @@ def test_every_name_can_be_printed(encoding: str, name: str, printed: bytes) -> 
         timeout=60,
     )
     assert done.stdout == printed + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [
+        ("utf-8", "vídeo 🎬"),
+        ("latin-1", "vídeo 🎬"),
+        ("cp1252", "講演.mp4"),
+        ("utf-8", os.fsdecode(b"caf\xe9.mp4")),
+    ],
+)
+def test_json_is_valid_whatever_is_in_a_name(encoding: str, name: str) -> None:
+    """On Windows a pipe's encoding is often cp1252, and paths may hold bytes that are not UTF-8."""
+    script = "import sys; from idrl_client import output; output.allow_every_name()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}output.as_json({{'name': {name!r}}})"],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout.decode(encoding)) == {"name": name}

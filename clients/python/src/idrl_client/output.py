@@ -58,8 +58,13 @@ def _discard(stream: TextIO) -> None:
 
 
 def as_json(document: object) -> None:
-    """Print the API's JSON."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    """Print the API's JSON; it escapes in its own way what standard output cannot encode."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=2)
+    print(text)
 
 
 def write_line(line: str) -> None:
