@@ -150,6 +150,24 @@ def test_name_that_no_path_keeps_is_not_found(tmp_path: Path, command: str, name
     assert (code, f"nothing has the id '{name}'" in line) == (4, True)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["clip", LINK, "--brand"],
+        ["clip", LINK, "--segments"],
+        ["clip", LINK, "-o"],
+        ["login", "http://127.0.0.1:1", "--email"],
+        ["brands", "add", "Race", "--watermark"],
+        ["brands", "show", "Race", "--preview"],
+    ],
+)
+def test_option_that_is_empty_is_refused(tmp_path: Path, arguments: list[str]) -> None:
+    """`--brand "$BRAND"` made clips with the default one, `-o "$DIR"` put them where one was."""
+    code, line = idrl(*arguments, "", home=tmp_path, **LOGGED_IN)
+    assert (code, "it is empty" in line, arguments[-1] in line) == (2, True, True)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("arguments", [["ls", "-q"], ["show"], ["brands", "add"], ["retry"]])
 def test_argument_that_is_not_utf_8(tmp_path: Path, arguments: list[str]) -> None:
     code, line = idrl(*arguments, os.fsdecode(b"caf\xe9"), home=tmp_path, **LOGGED_IN)

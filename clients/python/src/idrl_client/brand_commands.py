@@ -8,7 +8,7 @@ import click
 
 from idrl_client import output
 from idrl_client.client import Client
-from idrl_client.commands import FiniteRange, call_each, json_option, make_client
+from idrl_client.commands import FiniteRange, LocalPath, call_each, json_option, make_client
 from idrl_client.errors import LocalFault, NotFound
 from idrl_client.models import Watermark
 
@@ -17,7 +17,7 @@ _NOT_OF_THE_ACCOUNT = ("built-in", "none")
 _PLACES = get_args(Watermark.__annotations__["place"])
 _ASPECTS = ["16:9", "9:16", "1:1", "4:5"]
 
-_file = click.Path(path_type=Path)
+_file = LocalPath()
 _brand = click.argument("brand", metavar="BRAND")
 
 

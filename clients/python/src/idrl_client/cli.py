@@ -13,7 +13,14 @@ import click
 from idrl_client import clipping, output, segments as segment_files
 from idrl_client.brand_commands import brands, find_brand_id
 from idrl_client.client import Client
-from idrl_client.commands import FiniteRange, call_each, json_option, make_client
+from idrl_client.commands import (
+    FiniteRange,
+    LocalPath,
+    NotEmpty,
+    call_each,
+    json_option,
+    make_client,
+)
 from idrl_client.connection import is_web_address
 from idrl_client.errors import IdrlError, LocalFault, NotLoggedIn, WrongUsage
 from idrl_client.login import Login, checked_key, save, stored_url
@@ -65,7 +72,7 @@ def idrl() -> None:
 
 @idrl.command()
 @click.argument("url", required=False)
-@click.option("--email", help="Log in with a password, and create a key.")
+@click.option("--email", type=NotEmpty(), help="Log in with a password, and create a key.")
 @click.option("--no-keyring", is_flag=True, help="Store the key in a file of mode 0600.")
 @json_option
 def login(url: str | None, email: str | None, *, no_keyring: bool, as_json: bool) -> None:
@@ -117,15 +124,15 @@ def _secret(prompt: str) -> str:
 @click.option(
     "--cut", type=click.Choice(["exact", "keyframe", "silence", "scene"]), help="Where parts end."
 )
-@click.option("--brand", help="Id or name of your brand, `built-in`, or `none`.")
+@click.option("--brand", type=NotEmpty(), help="Id or name of your brand, `built-in`, or `none`.")
 @click.option(
     *("--segments", "segments_file"),
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Only these time ranges: a file with JSON, or lines `start_s,end_s,name`.",
 )
 @click.option(
     *("-o", "--output", "folder"),
-    type=click.Path(path_type=Path, file_okay=False),
+    type=LocalPath(file_okay=False),
     help="Download the clips into this folder; repeat the command to continue.",
 )
 @click.option("--wait", is_flag=True, help="Wait until the tasks have ended (-o does too).")

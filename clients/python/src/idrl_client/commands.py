@@ -4,6 +4,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,40 @@ from idrl_client.errors import IdrlError
 from idrl_client.login import load
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
+
+
+_EMPTY = "it is empty, as of a variable that is not set; leave the option out for the default."
+
+
+class NotEmpty(click.types.StringParamType):
+    """A text that is not empty."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the text that was typed."""
+        text = str(super().convert(value, param, ctx))
+        if not text.strip():
+            self.fail(_EMPTY, param, ctx)
+        return text
+
+
+class LocalPath(click.Path):
+    """A path that is not empty, which Path takes for the current folder."""
+
+    def __init__(self, *, file_okay: bool = True) -> None:
+        super().__init__(path_type=Path, file_okay=file_okay)
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Path:
+        """Return the path that was typed."""
+        if not os.fspath(value):
+            self.fail(_EMPTY, param, ctx)
+        return Path(os.fsdecode(super().convert(value, param, ctx)))
 
 
 class FiniteRange(click.FloatRange):
