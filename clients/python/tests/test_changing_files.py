@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from idrl_client import Client, LocalFault
+from idrl_client import Client, LocalFault, Unreachable, clipping
 from idrl_client.uploads import upload
 from idrl_testing import site as web_site
 from idrl_testing.site import Request, Site
@@ -73,3 +73,12 @@ def test_file_that_stays_is_sent(system: Site, tmp_path: Path) -> None:
     path = tmp_path / "lap.mp4"
     path.write_bytes(VIDEO)
     assert upload(Client(system.url, "k").connection, path, None) == "u"
+
+
+def test_file_that_is_gone_by_its_turn_does_not_end_the_others(tmp_path: Path) -> None:
+    """As of a card that was taken out while the files before it were being sent."""
+    sources = [str(tmp_path / "gone.mp4"), "https://media.example.com/talk.mp4"]
+    client = Client("http://127.0.0.1:1", "idrl_k")
+    jobs = clipping.into_folder(client, sources, {}, tmp_path / "clips", lambda _: None)
+    assert [type(job.error) for job in jobs] == [LocalFault, Unreachable]
+    assert "gone.mp4 cannot be read" in str(jobs[0].error)

@@ -111,10 +111,10 @@ def _start_job(
     is_plan: bool,
 ) -> Job:
     """Return the job of a video: with the task that an earlier call created, else a new one."""
-    order = fingerprint(client.connection.base_url, _version(source), dict(edit))
-    entry = journal.entry(order)
     job = Job(source)
     try:
+        order = fingerprint(client.connection.base_url, _version(source), dict(edit))
+        entry = journal.entry(order)
         task = _known_task(client, entry)
         if entry and _may_have_task(client, entry):
             task = _repeated_task(client, entry, edit, is_plan=is_plan)
