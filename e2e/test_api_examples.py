@@ -1,5 +1,6 @@
 """The commands of docs/api.md work as they are printed, one after the other."""
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -60,3 +61,20 @@ def test_commands_work_as_printed(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (folder / "a.zip").read_bytes()[:2] == b"PK"
+
+
+def test_file_sent_by_hand_keeps_a_long_name(
+    sign_up: Callable[[], Api], short_video: bytes, tmp_path: Path
+) -> None:
+    """base64 breaks lines after 76 characters, and a header ends where its line does."""
+    name = "interview-with-the-whole-team-after-the-final-race-of-sunday.mp4"
+    (tmp_path / name).write_bytes(short_video)
+    api = sign_up()
+    (block,) = (each for each in _BLOCK.findall(_PAGE) if "Upload-Metadata" in each)
+    given = f"API='{api.base_url}' AUTH='Authorization: Bearer {api.token}'"
+    script = f"{given}\n{block.replace('talk.mp4', name)}"
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert json.loads(done.stdout)["name"] == name
