@@ -22,6 +22,8 @@ _PAT_PID, _NULL_PID = 0, 0x1FFF
 # PATs come ten times a second; a recording of one program may list others and lack their maps.
 _MAX_PATS = 50
 _PAT_TABLE, _PMT_TABLE = 0, 2
+# How many packets of other streams may be between those of one section: they are sent together.
+_SECTION_REACH = 500
 
 
 class Entry(NamedTuple):
@@ -199,7 +201,7 @@ def _program_maps(path: Path) -> Iterator[tuple[int, int, Sequence[Entry]]]:
 
 
 def _section_starts(path: Path, wanted: set[int]) -> Iterator[tuple[int, int, bytes]]:
-    """Yield offset, PID and bytes of each packet in which a section begins.
+    """Yield offset, PID and bytes of each packet in which a section begins, and what follows of it.
 
     Only the PIDs in `wanted` are read; the caller may add to it between packets.
     """
@@ -211,28 +213,59 @@ def _section_starts(path: Path, wanted: set[int]) -> Iterator[tuple[int, int, by
             number = starts.find(_STARTS)
             while number >= 0:
                 start = at + number * step
-                packet = window[start : start + TS_PACKET_BYTES]
-                pid = int.from_bytes(packet[1:3]) & 0x1FFF
+                pid = _pid(window[start : start + TS_PACKET_BYTES])
                 if pid in wanted:
-                    yield window_at + start, pid, packet
+                    yield window_at + start, pid, _with_rest(window, start, step)
                 number = starts.find(_STARTS, number + 1)
             window_at += len(window)
 
 
+def _with_rest(window: bytes, start: int, step: int) -> bytes:
+    """Return the packet at `start`, and the payload of later ones in which its section goes on."""
+    packet = window[start : start + TS_PACKET_BYTES]
+    end = _section_end(packet)
+    last = min(len(window) - TS_PACKET_BYTES, start + _SECTION_REACH * step)
+    for later in range(start + step, last + 1, step):
+        following = window[later : later + TS_PACKET_BYTES]
+        if len(packet) >= end or (_pid(following) == _pid(packet) and following[1] & _STARTS):
+            break
+        if _pid(following) == _pid(packet):
+            packet += following[_payload_at(following) :]
+    return packet
+
+
+def _pid(packet: bytes) -> int:
+    return int.from_bytes(packet[1:3]) & _NULL_PID
+
+
+def _payload_at(packet: bytes) -> int:
+    """Return where a packet's payload begins: after its adaptation field."""
+    return 4 + (1 + packet[4] if packet[3] & 0x20 else 0)
+
+
+def _section_at(packet: bytes) -> int:
+    """Return where the first section begins that begins in this packet."""
+    at = _payload_at(packet)
+    return at + 1 + packet[at] if at < len(packet) else at
+
+
+def _section_end(packet: bytes) -> int:
+    """Return where this section ends, which may be beyond the packet; 0 for half a packet."""
+    if len(packet) < TS_PACKET_BYTES:
+        return 0
+    at = _section_at(packet)
+    return at + 3 + (int.from_bytes(packet[at + 1 : at + 3]) & 0xFFF)
+
+
 def _section(packet: bytes, table: int) -> bytes | None:
-    """Return the table's section that begins and ends in this packet, without its checksum."""
+    """Return the table's section that begins in this packet, without its checksum."""
     if len(packet) < TS_PACKET_BYTES:
         return None
-    start = 4
-    if packet[3] & 0x20:
-        start += 1 + packet[4]
-    start += 1 + packet[start] if start < len(packet) else 0
-    header = packet[start : start + 3]
-    if len(header) < 3 or header[0] != table:
+    start, end = _section_at(packet), _section_end(packet)
+    section = packet[start:end]
+    if section[:1] != bytes([table]):
         return None
-    length = 3 + (int.from_bytes(header[1:]) & 0xFFF)
-    section = packet[start : start + length]
-    return section[:-4] if len(section) == length > 12 else None
+    return section[:-4] if len(section) == end - start > 12 else None
 
 
 def _programs(packet: bytes) -> Iterator[int]:
