@@ -55,6 +55,21 @@ def test_film_with_a_cover_is_cut_as_it_is(
 
 
 @pytest.mark.parametrize(
+    ("sizes", "first"), [(("160x90", "320x180"), 100), (("320x180", "160x90"), 0)]
+)
+def test_finest_of_several_bit_rates(
+    sizes: tuple[str, str], first: int, numbered: Numbered, make: Make, prepared: Prepared
+) -> None:
+    films = [numbered(25, "25", "film.mp4", X264, first=begin) for begin in (0, 100)]
+    inputs = " ".join(f"-i {film}" for film in films)
+    scaled = " ".join(f"-s:v:{number} {size}" for number, size in enumerate(sizes))
+    rates = make(f"{inputs} -map 0:v -map 1:v -c:v wmv2 -q:v 2 {scaled}", "rates.wmv")
+    source, path = prepared(rates)
+    assert (source.width, source.height) == (320, 180)
+    assert read_numbers(path) == list(range(first, first + 25))
+
+
+@pytest.mark.parametrize(
     ("flags", "first"), [(("0", "default"), 100), (("default", "0"), 0), (("0", "0"), 0)]
 )
 @pytest.mark.parametrize("name", ["s.mkv", "s.mp4"])

@@ -35,7 +35,8 @@ def choose_video(
     """Return the video stream to take; `container` is of the file at `path`.
 
     A stream with two packets or more comes first, then one that can be decoded, then one that is
-    flagged as default; cover art does not count. Raise SourceError if none can be used.
+    flagged as default; cover art does not count. In ASF several streams are the same film at
+    several bit rates: the largest is taken. Raise SourceError if none can be used.
     """
     # Subtitles, fonts and data do not count: they cost nothing, and a film may have a hundred.
     if len(container.streams.video) + len(container.streams.audio) > limits.max_streams:
@@ -47,7 +48,12 @@ def choose_video(
     moving = _moving(path, demuxer, videos) if len(videos) > 1 else set()
     video = min(
         videos,
-        key=lambda each: (each.index not in moving, not may_decode(each), not _is_default(each)),
+        key=lambda each: (
+            each.index not in moving,
+            not may_decode(each),
+            not _is_default(each),
+            -_pixels(each) if demuxer == "asf" else 0,
+        ),
     )
     if not may_decode(video):
         raise SourceError("source_codec_unsupported", "The video's codec is not supported.")
@@ -74,6 +80,10 @@ def _moving(path: Path, demuxer: str, videos: Sequence[VideoStream]) -> set[int]
 
 def _is_default(stream: Stream) -> bool:
     return bool(stream.disposition & Disposition.default)
+
+
+def _pixels(video: VideoStream) -> int:
+    return video.codec_context.width * video.codec_context.height if may_decode(video) else 0
 
 
 def check_size(width: int, height: int, limits: ProbeLimits) -> None:
