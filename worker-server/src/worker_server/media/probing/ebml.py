@@ -3,6 +3,7 @@
 from collections.abc import Container, Iterator
 
 SEGMENT, CLUSTER = 0x18538067, 0x1F43B675  # RFC 9559, 5.1
+_CUES, _SEEK_HEAD, _SEEK, _SEEK_ID = 0x1C53BB6B, 0x114D9B74, 0x4DBB, 0x53AB
 
 
 def elements(data: bytes, *, into: Container[int] = ()) -> Iterator[tuple[int, bytes]]:
@@ -17,6 +18,16 @@ def elements(data: bytes, *, into: Container[int] = ()) -> Iterator[tuple[int, b
         if element not in into:
             yield element, data[at : at + size]
             at += size
+
+
+def names_cues(data: bytes) -> bool:
+    """Return whether the beginning of a file has Cues, its index, or says where they are."""
+    for element, content in elements(data, into=(SEGMENT, _SEEK_HEAD, _SEEK)):
+        if element == _CUES or (element == _SEEK_ID and int.from_bytes(content) == _CUES):
+            return True
+        if element == CLUSTER:
+            return False
+    return False
 
 
 def segment_end(data: bytes) -> int | None:

@@ -23,6 +23,7 @@ from worker_server.media.model.source import Preparation, ProbeLimits, Source
 from worker_server.media.probing.completeness import check_complete, lacks_index
 from worker_server.media.probing.cropping import shown_box
 from worker_server.media.probing.display_order import lacks_display_times
+from worker_server.media.probing.ebml import names_cues
 from worker_server.media.probing.key_frames import index_is_right
 from worker_server.media.probing.packet_scan import PacketScanner, Scan
 from worker_server.media.probing.pictures import PictureShape, shapes_of
@@ -42,6 +43,8 @@ _MAX_MEASURED_RATE = 1000
 _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
 # Demuxers that cannot seek exactly either, and whose streams lack time stamps or cannot be remuxed.
 _DECODED_DEMUXERS = {"mpeg", "asf", "ogg", "gif", "apng"}
+# Seeking by reading from the start costs less than a remux below this size.
+_MIN_SOUGHT_BYTES, _MATROSKA_HEAD_BYTES = 32 * 1024 * 1024, 1024 * 1024
 # Codecs pad sound to whole blocks; sound that outlasts the picture by more than this is kept.
 _MAX_SOUND_EXCESS_S = Fraction(1, 10)
 _NO_INDEX = (
@@ -133,7 +136,7 @@ def _read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
             raise SourceError("source_damaged", "The video has no frame that can be decoded.")
         if demuxer != "avi" and lacks_display_times(path, demuxer, video.index):
             scan.note("the pictures' times are those of decoding")
-        if _is_seekable(container, demuxer, video, scan) and not index_is_right(
+        if _is_seekable(container, path, demuxer, video, scan) and not index_is_right(
             container, video, max(scan.ticks)
         ):
             scan.note("the index names no key frames")
@@ -267,18 +270,31 @@ def _resized(first: PictureShape, facts: Facts) -> Iterator[PictureShape]:
 def _preparation(facts: Facts) -> Preparation:
     if facts.irregular:
         return Preparation.NORMALIZE
-    is_seekable = _is_seekable(facts.container, facts.demuxer, facts.video, facts.scan)
+    is_seekable = _is_seekable(facts.container, facts.path, facts.demuxer, facts.video, facts.scan)
     return Preparation.NONE if is_seekable and not _has_early_sound(facts) else Preparation.REMUX
 
 
-def _is_seekable(container: InputContainer, demuxer: str, video: VideoStream, scan: Scan) -> bool:
+def _is_seekable(
+    container: InputContainer, path: Path, demuxer: str, video: VideoStream, scan: Scan
+) -> bool:
     """Return whether parts can be sought in the file itself, not only in a remuxed copy."""
     # libavformat seeks by its default stream, which may be another than the chosen one; cover art
     # it is not.
     several = len(streams_without_covers(container)) > 1
     fragmented = demuxer == "mov" and video.frames < scan.packets
     is_indexed = demuxer not in _GUESSING_DEMUXERS | _DECODED_DEMUXERS
-    return is_indexed and not several and not fragmented
+    return is_indexed and not several and not fragmented and not _is_read_from_start(path, demuxer)
+
+
+def _is_read_from_start(path: Path, demuxer: str) -> bool:
+    """Return whether each seek would read much of the file, up to the wanted time.
+
+    So it is in Matroska without Cues, as browsers record it.
+    """
+    if demuxer != "matroska" or path.stat().st_size < _MIN_SOUGHT_BYTES:
+        return False
+    with path.open("rb") as file:
+        return not names_cues(file.read(_MATROSKA_HEAD_BYTES))
 
 
 def _has_early_sound(facts: Facts) -> bool:
