@@ -1,6 +1,6 @@
 """Reads numbered pictures and sound of a file with PyAV, as a player shows and plays them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -54,6 +54,23 @@ def level(path: Path, begin_s: float, end_s: float) -> tuple[float, float]:
     part = decode_sound(path)[:, round(begin_s * RATE) : round(end_s * RATE)]
     left, right = np.sqrt((part**2).mean(axis=1))
     return float(left), float(right)
+
+
+def with_flash_stamps(path: Path, shift_ms: Callable[[int, int], int], to: Path) -> Path:
+    """Change the stamps of the tags of an FLV file (Adobe FLV 10.1, E.4.1).
+
+    `shift_ms` gets a tag's type (8 is sound, 9 a picture) and its stamp in milliseconds.
+    """
+    content = bytearray(path.read_bytes())
+    at = 13
+    while at + 11 <= len(content):
+        size = int.from_bytes(content[at + 1 : at + 4])
+        stamp = int.from_bytes(bytes([content[at + 7], *content[at + 4 : at + 7]]))
+        changed = (stamp + shift_ms(content[at], stamp)).to_bytes(4)
+        content[at + 4 : at + 7], content[at + 7] = changed[1:], changed[0]
+        at += 11 + size + 4
+    to.write_bytes(content)
+    return to
 
 
 def some_slow(kinds: Iterable[str], *slow: str) -> list[object]:

@@ -8,7 +8,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from media_testing import click_times, level, read_numbers, some_slow
+from media_testing import click_times, level, read_numbers, some_slow, with_flash_stamps
 
 from worker_server.media import Preparation, Source, probe
 
@@ -351,20 +351,6 @@ def test_an_open_group_at_the_start_begins_with_the_first_frame_that_decodes(
     assert len(moments) >= 3
 
 
-def with_flash_stamps(path: Path, shift_ms: Callable[[int], int], to: Path) -> Path:
-    """Change the stamps of all tags of an FLV file (Adobe FLV 10.1, E.4.1)."""
-    content = bytearray(path.read_bytes())
-    at = 13
-    while at + 11 <= len(content):
-        size = int.from_bytes(content[at + 1 : at + 4])
-        stamp = int.from_bytes(bytes([content[at + 7], *content[at + 4 : at + 7]]))
-        changed = (stamp + shift_ms(stamp)).to_bytes(4)
-        content[at + 4 : at + 7], content[at + 7] = changed[1:], changed[0]
-        at += 11 + size + 4
-    to.write_bytes(content)
-    return to
-
-
 @pytest.mark.parametrize(
     "shift_ms",
     [
@@ -381,7 +367,9 @@ def test_a_flash_recording_whose_clock_changes(
         f"-f lavfi -i testsrc2=s=160x90:r=25:d=3 {CLICKS.format(seconds=3)} {X264} -g 25 -bf 0"
     )
     plain = make(f"{picture} -c:a aac -ar 44100", "plain.flv")
-    source, path = prepared(with_flash_stamps(plain, shift_ms, tmp_path / "changed.flv"))
+    source, path = prepared(
+        with_flash_stamps(plain, lambda _, stamp: shift_ms(stamp), tmp_path / "changed.flv")
+    )
     assert (source.frame_rate, source.frame_count) == (25, 75)
     # Within one AAC frame, besides what the codec puts before the first.
     assert click_times(path) == pytest.approx([0.1, 1.1, 2.1], abs=0.05)

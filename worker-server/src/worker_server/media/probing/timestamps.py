@@ -3,7 +3,8 @@
 Times are whole ticks of a stream's own clock, in the order of the packets. Pure functions.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, pairwise
@@ -12,6 +13,13 @@ from statistics import median
 # Number of packets after a discontinuity that decide whether the clock was reset or one stamp is
 # wrong.
 _PACKETS_AFTER_RESET = 8
+# Number of packets before and after a stamp that goes back which decide whether those before were
+# late; with fewer than the second none are.
+_PACKETS_OF_CLOCK, _MIN_PACKETS_OF_CLOCK = 16, 3
+# Share of a step by which clocks may differ that count as one.
+_SAME_CLOCK = 0.75
+# Packets between those whose distance tells the mean step: a multiple of common patterns of order.
+_PACKETS_APART = 240
 # With fewer packets, the first timestamp is not checked.
 _MIN_PACKETS_AFTER_FIRST = 3
 # Consecutive packets with hardly any time between them that mean a stopped clock.
@@ -63,11 +71,12 @@ def find_timeline(
     `min_step` ticks in a row are those of a stalled clock: muxers write such where stamps went
     back.
     """
-    step = typical_step(times, min_step)
+    step, mean_step = typical_step(times, min_step), _mean_step(times)
     discontinuities: list[Discontinuity] = []
     stalled = _stalled(times, min_step)
     outliers = stalled | _wrong_first(times, tolerance, max_gap)
     shift, previous, before = 0, None, 0
+    recent: deque[tuple[int, int]] = deque(maxlen=_PACKETS_OF_CLOCK)  # packets, corrected times
     for index, time in enumerate(times):
         if time is None:
             continue
@@ -78,6 +87,11 @@ def find_timeline(
             previous = time
         elif -tolerance <= time - previous <= max_gap:
             previous = max(previous, time) if tolerance > step else time
+        elif (
+            astray := _astray(recent, _known_from(times, index, shift), mean_step, tolerance)
+        ) is not None:
+            outliers |= astray
+            previous = due if index in astray else time
         elif _clock_is_new(times, index, due - time, step):
             shift += due - time
             discontinuities.append(Discontinuity(index, shift))
@@ -86,6 +100,8 @@ def find_timeline(
             outliers.add(index)
             previous = due
         before = index
+        if index not in outliers:
+            recent.append((index, time + shift))
     return Timeline(tuple(discontinuities), frozenset(outliers))
 
 
@@ -108,6 +124,21 @@ def typical_step(times: Sequence[int | None], min_step: int = 1) -> int:
     ]
     moving = [step for step in steps if step >= max(1, min_step)]
     return max(1, round(median(moving))) if moving else 1
+
+
+def _mean_step(times: Sequence[int | None]) -> float:
+    """Return the median distance of packets over many of them; 0 for fewer than two.
+
+    Neighbours say little where pictures are out of order, or stamps jitter.
+    """
+    known = [(index, time) for index, time in enumerate(times) if time is not None]
+    apart = min(_PACKETS_APART, len(known) // 2)
+    steps = [
+        (later - earlier) / (end - begin)
+        for (begin, earlier), (end, later) in zip(known, known[apart:], strict=False)
+        if begin < end
+    ]
+    return median(steps) if steps else 0.0
 
 
 def interpolated(times: Sequence[int | None]) -> list[int]:
@@ -158,6 +189,40 @@ def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) 
     return abs(off) < abs(off - gap)
 
 
+def _known_from(times: Sequence[int | None], index: int, shift: int) -> Iterator[tuple[int, int]]:
+    """Yield the packets with a stamp from `index` on, and their times plus `shift`."""
+    for number in range(index, len(times)):
+        if (time := times[number]) is not None:
+            yield number, time + shift
+
+
+def _astray(
+    recent: Collection[tuple[int, int]],
+    following: Iterator[tuple[int, int]],
+    step: float,
+    tolerance: int,
+) -> set[int] | None:
+    """Return which packets around the first one following have a wrong stamp, of one clock.
+
+    Either that one, or those of the `recent` ones that are late. None where the clock after is
+    another than that before, and where packets are too irregular to tell. Both are packets with
+    their times.
+    """
+    first, first_time = next(following)
+    after = [(first, first_time), *islice(following, _PACKETS_OF_CLOCK - 1)]
+    if min(len(recent), len(after)) < _MIN_PACKETS_OF_CLOCK:
+        return None
+    clocks = {index: time - index * step for index, time in recent}
+    clock = median(clocks.values())
+    behind = clock - median(time - index * step for index, time in after)
+    uneven = median(abs(each - clock) for each in clocks.values())
+    if abs(behind) >= _SAME_CLOCK * step or uneven > step:
+        return None
+    late = {index for index, time in recent if time > first_time + tolerance}
+    usual = max([step, *(clocks[index] - clock for index in late)])
+    return {first} if abs(first_time - first * step - clock) > usual else late
+
+
 def contradict_durations(spanned: int, duration_sum: int, tick_s: Fraction) -> bool:
     """Return whether stamps span twice or half of what the packets last, both in ticks.
 
@@ -177,7 +242,9 @@ def match_sound(
 ) -> Timeline:
     """Return the sound's timeline with the picture's discontinuities, where both have them.
 
-    So what was recorded together stays in sync; a gap in the sound alone becomes silence.
+    So what was recorded together stays in sync; a gap in the sound alone becomes silence. Where the
+    sound alone goes back a little, as at the joints of segments that were encoded one by one, its
+    packets overlap, and it stays beside its picture.
     `behind` has for each sound packet how many video packets are stored before it in the file,
     `first` is how many of the picture's discontinuities are before the sound begins.
     """
@@ -192,7 +259,7 @@ def match_sound(
         if match is not None:
             matched = match + 1
             total_s = video.discontinuities[match].shift * video_tick_s
-        elif delta_s > 0:
+        elif delta_s > _SAME_SHIFT_S:
             total_s += delta_s
         discontinuities.append(Discontinuity(each.index, round(total_s / sound_tick_s)))
     return Timeline(tuple(discontinuities), sound.outliers)
