@@ -5,6 +5,10 @@ import { goTo, place } from "./router.js";
 
 export const isHelpOpen = signal(false);
 export const areKeysOn = signal(read());
+// Sent by the browser to its other tabs.
+addEventListener("storage", ({ key }) => {
+  if (key === "keys") areKeysOn.value = read();
+});
 
 function read() {
   try {

@@ -5,7 +5,6 @@ import { keepFocus } from "./focus.js";
 import { sharePath } from "./screens/shared.js";
 import { start } from "./session.js";
 import { html } from "./ui.js";
-import { language, setLanguage } from "./words.js";
 
 // Without this, the browser would leave the page to show a file that is dropped outside of a file input.
 for (const type of ["dragover", "drop"]) {
@@ -18,7 +17,6 @@ for (const type of ["dragover", "drop"]) {
   });
 }
 
-setLanguage(language.value);
 keepFocus();
 const app = /** @type {Element} */ (document.getElementById("app"));
 app.replaceChildren(); // the header of index.html, which is there before this script

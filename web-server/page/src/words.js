@@ -1,6 +1,6 @@
 // @ts-check
 // The page's texts in two languages: the one that the reader has chosen, else the browser's.
-import { signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { nowMs } from "./time.js";
 import en from "./words/en.json";
 import es from "./words/es.json";
@@ -25,11 +25,17 @@ function read(key) {
 }
 
 export const language = signal(initial());
+effect(() => {
+  document.documentElement.lang = language.value;
+});
+// Sent by the browser to its other tabs.
+addEventListener("storage", ({ key, newValue }) => {
+  if (key === "language" && LANGUAGES.some(([tag]) => tag === newValue)) language.value = String(newValue);
+});
 
-/** @param {string} tag */
+/** Show the page in this language, now and from the next visit on. @param {string} tag */
 export function setLanguage(tag) {
   language.value = tag;
-  document.documentElement.lang = tag;
   try {
     localStorage.setItem("language", tag);
   } catch {

@@ -53,3 +53,29 @@ def test_log_in_of_one_tab_is_one_of_the_other_too(visitor: Visitor) -> None:
     _log_in(first, visitor.email)
     expect(second.locator("main .lead").first).to_contain_text(visitor.email)
     expect(second).to_have_url(re.compile("#/account$"))
+
+
+def test_language_is_that_of_all_tabs(visitor: Visitor) -> None:
+    first, second = visitor.page, _other_tab(visitor, "account")
+    first.fill("#links", "https://example.com/half-typed")
+    second.wait_for_selector("h1")
+    second.select_option("#language", "es")
+    expect(first.locator("h1")).to_have_text("Clips nuevos")
+    expect(first.locator("html")).to_have_attribute("lang", "es")
+    expect(first.locator("#language")).to_have_value("es")
+    expect(first.locator("#links")).to_have_value("https://example.com/half-typed")
+    first.select_option("#language", "en")
+    expect(second.locator("h1")).to_have_text("Account")
+
+
+def test_shortcuts_are_off_in_all_tabs(visitor: Visitor) -> None:
+    first, second = visitor.page, _other_tab(visitor, "account")
+    second.get_by_label("Keyboard shortcuts").uncheck()
+    visitor.show("account")
+    expect(first.get_by_label("Keyboard shortcuts")).not_to_be_checked()
+    first.locator("h1").click()
+    first.keyboard.press("t")
+    second.bring_to_front()
+    second.get_by_label("Keyboard shortcuts").check()
+    expect(first.get_by_label("Keyboard shortcuts")).to_be_checked()
+    assert first.url.endswith("#/account")
