@@ -1,6 +1,7 @@
 // @ts-check
 import { render } from "preact";
 import { App } from "./app.js";
+import { ignoreStrayClicks } from "./double_click.js";
 import { keepFocus } from "./focus.js";
 import { sharePath } from "./screens/shared.js";
 import { start } from "./session.js";
@@ -18,6 +19,7 @@ for (const type of ["dragover", "drop"]) {
 }
 
 keepFocus();
+ignoreStrayClicks();
 const app = /** @type {Element} */ (document.getElementById("app"));
 app.replaceChildren(); // the header of index.html, which is there before this script
 render(html`<${App} />`, app);

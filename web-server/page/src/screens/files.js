@@ -165,9 +165,8 @@ function UnfinishedRow({ upload: { name, link, offset_bytes, length_bytes }, onD
   </li>`;
 }
 
-/** @param {MouseEvent} click @param {Row} row */
-function cancel({ detail }, row) {
-  if (detail > 1) return; // of a double click: the next row has moved up under the pointer meanwhile
+/** @param {Row} row */
+function cancel(row) {
   row.canceling.abort();
   if (row.error) discard(row.file);
   else forget(row.file); // a running upload() discards itself, and the same file again is another upload
@@ -183,7 +182,7 @@ function FileRow({ row, onRetry }) {
       <${Bar} value=${(100 * sentBytes) / (file.size || 1)} label=${t("task.progress", { name: file.name })} />`}</span>
     ${error && html`<button class="quiet" onClick=${onRetry} aria-label=${t("files.retry", { name: file.name })}>${t("action.retry")}</button>`}
     ${taskId ? html`<a href=${`#/task/${taskId}`} aria-label=${t("files.open_one", { name: file.name })}>${t("files.open")}</a>`
-      : html`<button class="quiet" onClick=${(/** @type {MouseEvent} */ click) => cancel(click, row)} aria-label=${t("files.cancel_one", { name: file.name })}>${t("files.cancel")}</button>`}
+      : html`<button class="quiet" onClick=${() => cancel(row)} aria-label=${t("files.cancel_one", { name: file.name })}>${t("files.cancel")}</button>`}
   </li>`;
 }
 

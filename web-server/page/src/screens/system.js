@@ -51,7 +51,7 @@ function Work({ work, refresh }) {
     <h2>${t(`kind.${work.kind}`)}${work.paused ? ` · ${t("system.paused")}` : ""}</h2>
     <p><b>${work.waiting}</b> ${t("system.waiting")} · <b>${work.running}</b> ${t("system.running")}</p>
     ${work.waiting > 0 && work.oldest_wait_s != null && html`<p class="facts">${t("system.oldest", { time: lasting(work.oldest_wait_s) })}</p>`}
-    <button onClick=${change}>${t(work.paused ? "system.resume" : "system.pause")}</button>
+    <button key=${work.paused} onClick=${change}>${t(work.paused ? "system.resume" : "system.pause")}</button>
     <${Failure} error=${error.value} />
   </section>`;
 }
