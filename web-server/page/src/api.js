@@ -4,6 +4,13 @@ import { learnClock } from "./time.js";
 
 /** @typedef {{field: string, code: string, message: string}} FieldError */
 
+/** Codes of answers without one, as of a proxy in front of the system, by their status.
+ * @type {Record<number, string>} */
+const CODES = {
+  0: "offline", 404: "not_found", 408: "request_timeout", 413: "body_too_large", 414: "uri_too_long",
+  429: "too_many_requests", 431: "header_too_large", 502: "web_unavailable", 503: "web_unavailable", 504: "web_timeout",
+};
+
 export class ApiError extends Error {
   /**
    * @param {number} status 0 where no answer came
@@ -13,7 +20,7 @@ export class ApiError extends Error {
   constructor(status, problem, retryAfterS = 0) {
     super(problem.detail || problem.code || "no answer");
     this.status = status;
-    this.code = problem.code || (status ? "internal_error" : "offline");
+    this.code = problem.code || CODES[status] || "internal_error";
     this.errors = problem.errors || [];
     this.requestId = problem.request_id || "";
     this.retryAfterS = retryAfterS;
@@ -149,10 +156,17 @@ function abortedAfter(ms) {
 /** @param {Response} answer */
 async function failure(answer) {
   const retryAfterS = Number(answer.headers.get("Retry-After")) || 0;
+  return new ApiError(answer.status, await problemOf(answer), retryAfterS);
+}
+
+/** Return the problem document of a response; {} if it is none, such as HTML or another API's JSON.
+ * @param {Response} answer */
+async function problemOf(answer) {
   try {
-    return new ApiError(answer.status, await answer.json(), retryAfterS);
+    const found = await answer.json();
+    return typeof found.code === "string" && Array.isArray(found.errors ?? []) ? found : {};
   } catch {
-    return new ApiError(answer.status, {}, retryAfterS);
+    return {};
   }
 }
 

@@ -118,3 +118,39 @@ def test_title_names_the_task(visitor: Visitor, video_url: str) -> None:
     visitor.wait_true("document.title === 'Sunday race · idrl'")
     visitor.open("tasks")
     visitor.wait_true("document.title === 'Tasks · idrl'")
+
+
+HTML = "<html><h1>Sorry</h1></html>"
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (413, "That is too much at once."),
+        (429, "Too many tries; wait a little."),
+        (502, "The system does not answer just now."),
+        (503, "The system does not answer just now."),
+        (504, "The system takes too long to answer."),
+    ],
+)
+def test_refusal_of_a_proxy_is_explained(visitor: Visitor, status: int, message: str) -> None:
+    """It is a page in HTML, of a proxy or a firewall in front of the system."""
+    page = visitor.page
+    _answer(visitor, "**/tasks", {"status": status, "content_type": "text/html", "body": HTML})
+    page.fill("#links", "http://127.0.0.1:9/lap.mp4")
+    page.locator("form button.primary").click()
+    expect(page.locator("form > .failure")).to_contain_text(message)
+
+
+@pytest.mark.parametrize(
+    "body", ['{"code": 7}', '{"code": "x", "errors": {"url": ["wrong"]}}', "[]", "null"]
+)
+def test_form_can_be_sent_again_after_json_of_another_api(visitor: Visitor, body: str) -> None:
+    page = visitor.page
+    _answer(visitor, "**/tasks", {"status": 400, "content_type": "application/json", "body": body})
+    page.fill("#links", "http://127.0.0.1:9/lap.mp4")
+    page.locator("form button.primary").click()
+    page.locator("form > .failure").wait_for()
+    page.unroute_all()
+    page.locator("form button.primary").click()
+    page.wait_for_url("**/#/task/*")
