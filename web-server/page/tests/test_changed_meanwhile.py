@@ -1,6 +1,7 @@
 """What is shown after something has changed: elsewhere, or by an action of the same screen."""
 
 import json
+import re
 
 from conftest import Visitor
 from playwright.sync_api import FilePayload, Route, expect
@@ -125,3 +126,54 @@ def test_question_is_about_the_task_as_it_is_by_now(
     page.get_by_role("button", name="Keep it").click()
     expect(page.locator("dialog")).to_have_count(0)
     expect(page.locator(".title-row .status")).to_have_class("status done")
+
+
+def test_abort_of_a_task_that_has_just_ended_leaves_its_screen(
+    visitor: Visitor, system: RunningSystem
+) -> None:
+    """It is deleted: there is nothing left that could be shown."""
+    page = visitor.page
+    system.add_tasks(visitor.email, 1, "queued")
+    visitor.show(f"task/{system.task_id(visitor.email, 'Race 0')}")
+    page.get_by_role("button", name="Abort").click()
+    # Of the next polls nothing arrives.
+    page.route(
+        "**/tasks/*",
+        lambda route: route.continue_() if route.request.method == "DELETE" else None,
+    )
+    system.set_status(visitor.email, "Race 0", "done")
+    page.locator("dialog .primary").click()
+    expect(page.locator("[role=status]").last).to_have_text("Deleted.")
+    page.locator(".empty").wait_for()
+    expect(page).to_have_url(re.compile("#/tasks$"))
+
+
+def test_task_that_was_retried_elsewhere_is_aborted_not_deleted(
+    visitor: Visitor, system: RunningSystem
+) -> None:
+    page = visitor.page
+    system.add_tasks(visitor.email, 1)
+    task_id = system.task_id(visitor.email, "Race 0")
+    visitor.show(f"task/{task_id}")
+    page.get_by_role("button", name="Delete").click()
+    system.set_status(visitor.email, "Race 0", "queued")
+    page.locator("dialog .primary").click()
+    expect(page.locator("[role=status]").last).to_have_text("Aborted.")
+    expect(page).to_have_url(re.compile(f"#/task/{task_id}$"))
+    expect(page.locator(".title-row .status")).to_have_class("status canceled")
+
+
+def test_question_about_tasks_that_are_gone_is_closed(
+    visitor: Visitor, system: RunningSystem
+) -> None:
+    page = visitor.page
+    system.add_tasks(visitor.email, 2)
+    visitor.open("tasks")
+    page.locator(".row input").first.check()
+    page.locator(".bulk .danger").click()
+    page.get_by_role("dialog", name="Delete one task?").wait_for()
+    task_id = system.task_id(visitor.email, "Race 0")
+    system.execute(f"DELETE FROM tasks WHERE id = '{task_id}'")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator(".row")).to_have_count(1)
+    expect(page.locator("dialog")).to_have_count(0)

@@ -109,9 +109,10 @@ function Actions({ task, refresh }) {
   const remove = () => {
     isConfirming.value = false;
     return change(async () => {
-      await call("DELETE", task.link);
-      announce(t(isLive ? "task.aborted" : "task.deleted"));
-      isGone.current = !isLive;
+      const { data } = await call("DELETE", task.link);
+      // By its answer: the task may have ended, or may have been retried, since it was polled.
+      isGone.current = data.status === "deleted";
+      announce(t(isGone.current ? "task.deleted" : "task.aborted"));
       forgetAnswers("/tasks");
       if (isGone.current) goTo("tasks");
     }, inTurn);

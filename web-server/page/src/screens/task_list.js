@@ -23,6 +23,9 @@ export function List({ path, isFiltered, onChange }) {
   const { error: refusal, isBusy, attempt } = useAttempt();
 
   const picked = tasks.filter((task) => chosen.value.has(task.task_id));
+  useEffect(() => {
+    if (!picked.length) isConfirming.value = false; // all were deleted elsewhere: there is nothing to ask
+  }, [picked.length]);
   /** Run an action on the chosen tasks, one after the other. Refused ones stay chosen; without an answer, it ends. */
   const forAll = (/** @type {(task: any) => Promise<any>} */ act) => attempt(async () => {
     isConfirming.value = false;
