@@ -40,6 +40,13 @@ class Rest extends Poller {
     return `${pathname}?${searchParams}`;
   }
 
+  /** Whether there are fewer rows than requested and yet a next page, as in a search: no more rows can then be
+   * requested in one call. */
+  isShort() {
+    const { value, headers } = this.state.value;
+    return !!headers && !!nextPage(headers) && value.length < this.rows;
+  }
+
   /** Append a page to the rows.
    * @param {string} link `next` link of the page before these rows @param {any[]} tasks @param {Headers} headers */
   grow(link, tasks, headers) {
@@ -81,16 +88,27 @@ export function usePages(path) {
     rests.value = rests.value.slice(0, end);
   }, [links.join(" ")]);
 
-  const showMore = () => showing.attempt(async () => {
-    const { data, headers } = await call("GET", /** @type {string} */ (links.at(-1)));
-    if (!isShown.current) return;
+  /** @param {string} link of the page @param {any[]} tasks @param {Headers} headers */
+  const add = (link, tasks, headers) => {
     const last = rests.value.at(-1);
-    const isFull = !last || last.rows === MAX_ROWS;
+    const isFull = !last || last.rows === MAX_ROWS || last.isShort();
     const grown = isFull ? new Rest() : last;
-    grown.grow(/** @type {string} */ (links.at(isFull ? -1 : -2)), data, headers);
+    grown.grow(isFull ? link : /** @type {string} */ (links.at(-2)), tasks, headers);
     if (!isFull) return;
     rests.value = [...rests.value, grown];
     grown.start(true);
+  };
+  /** Add the next page, and the ones after it until there is a row: a page of a search may be empty, and have
+   * a next one all the same. */
+  const showMore = () => showing.attempt(async () => {
+    let isFound = false;
+    for (let link = links.at(-1) || null; link && !isFound; ) {
+      const { data, headers } = await call("GET", link);
+      if (!isShown.current) return;
+      add(link, data, headers);
+      isFound = data.length > 0;
+      link = nextPage(headers);
+    }
   });
 
   return {

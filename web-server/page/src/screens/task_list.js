@@ -48,9 +48,14 @@ export function List({ path, isFiltered, onChange }) {
     chosen.value = ids;
   }, []);
 
-  if (!value && !error) return html`<ul class="rows" aria-busy="true">${[1, 2, 3, 4, 5].map((n) => html`<li key=${n} class="skeleton"></li>`)}</ul>`;
+  const isSearching = !!value && !tasks.length && !!showMore && !showing.error.value;
+  useEffect(() => {
+    if (isSearching) showMore?.();
+  }, [isSearching]);
+
+  if (isSearching || (!value && !error)) return html`<ul class="rows" aria-busy="true">${[1, 2, 3, 4, 5].map((n) => html`<li key=${n} class="skeleton"></li>`)}</ul>`;
   if (!value) return html`<${Failure} error=${error} />`;
-  if (!tasks.length) return html`<${Empty} isFiltered=${isFiltered} />`;
+  if (!tasks.length && !showMore) return html`<${Empty} isFiltered=${isFiltered} />`;
   return html`
     ${picked.length > 0 && html`<div class="bulk" role="region" aria-label=${t("tasks.chosen", { n: picked.length })}>
       <span>${t("tasks.chosen", { n: picked.length })}</span>
