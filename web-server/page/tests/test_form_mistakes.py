@@ -4,7 +4,7 @@ import re
 
 import pytest
 from conftest import Visitor, lose_answer
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 PASTED = """# Sunday
 
@@ -186,3 +186,16 @@ def test_lost_answer_makes_no_second_task_after_another_screen(
     page.locator("form button.primary").click()
     page.wait_for_url("**/#/task/*")
     assert len(visitor.context.request.get(f"{visitor.base_url}/tasks").json()) == 1
+
+
+@pytest.mark.parametrize("name", ["before", "watermark"])
+def test_empty_file_of_a_brand_is_refused_at_its_field(visitor: Visitor, name: str) -> None:
+    """It may be one whose copy was cut off: without it, every clip would lack the logo."""
+    page = visitor.page
+    visitor.show("brand")
+    page.fill("#brand-name", "Red")
+    empty = FilePayload(name="logo.png", mimeType="image/png", buffer=b"")
+    page.set_input_files(f"#brand-{name}", empty)
+    page.get_by_role("button", name="Make the brand").click()
+    expect(page.locator(f"#brand-{name}-error")).to_have_text("The file is empty.")
+    assert visitor.context.request.get(f"{visitor.base_url}/brands").json() == []

@@ -138,7 +138,7 @@ function sent(form, place) {
   body.set("watermark_opacity", String(Number(form.get("opacity")) / 100));
   for (const name of FILES) {
     const file = form.get(name);
-    if (file instanceof File && file.size) body.set(name, file);
+    if (file instanceof File && file.name) body.set(name, file); // of a field without a file it is empty
   }
   return body;
 }
