@@ -116,9 +116,20 @@ function entered(account) {
 export async function logIn(email, password) {
   const nowMs = Date.now();
   await call("POST", "/auth/login", { email, password, session: true }, { anonymous: true });
-  entered((await call("GET", "/me", undefined, { anonymous: true })).data);
+  entered(await accountOfCookie());
   storeSession(nowMs);
   channel?.postMessage({ in: user.value?.user_id });
+}
+
+/** Return the account of the session that has just begun. Raise ApiError, also where the browser keeps no cookie.
+ * @returns {Promise<User>} */
+async function accountOfCookie() {
+  try {
+    return (await call("GET", "/me", undefined, { anonymous: true })).data;
+  } catch (error) {
+    if (error instanceof ApiError && error.code === "token_missing") throw new ApiError(401, { code: "cookies_blocked" });
+    throw error;
+  }
 }
 
 /** @param {Record<string, string>} account */

@@ -161,3 +161,28 @@ def test_first_load_is_small(visitor: Visitor) -> None:
     page.goto(visitor.base_url)
     page.wait_for_selector("#links")
     assert 1000 < sum(sizes) <= 60_000
+
+
+def test_browser_that_keeps_no_cookies_is_named(new_visitor: NewVisitor) -> None:
+    """As one that is set to block them: the password was right all the same."""
+    visitor = new_visitor()
+    page = visitor.page
+
+    def without_cookie(route: Route) -> None:
+        response = route.fetch()
+        visitor.context.clear_cookies()
+        kept = {name: value for name, value in response.headers.items() if name != "set-cookie"}
+        route.fulfill(response=response, headers=kept)
+
+    page.route("**/auth/login", without_cookie)
+    visitor.open()
+    page.locator("#tab-true").click()
+    unique = time.time_ns()
+    for name, text in (("username", f"Ada {unique}"), ("email", f"a{unique}@example.com")):
+        page.fill(f"#{name}", text)
+    page.fill("#password", PASSWORD)
+    page.locator("form button.primary").click()
+    expect(page.locator("form .failure")).to_contain_text("does not keep the cookie")
+    page.unroute_all()
+    page.locator("form button.primary").click()
+    page.wait_for_selector("#links")
