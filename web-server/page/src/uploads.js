@@ -101,7 +101,7 @@ async function contentOf(file, start, end) {
 }
 
 /**
- * Retry with exponential backoff while there is no answer or a server error.
+ * Retry with exponential backoff while there is no answer, a server error, or too many calls.
  * @template T
  * @param {() => Promise<T>} act
  * @param {{onPause?: () => void, afterPause?: () => Promise<any>, passing?: number[],
@@ -114,7 +114,7 @@ export async function repeated(act, { onPause, afterPause, passing = [], signal 
       return await act();
     } catch (error) {
       if (!(error instanceof ApiError) || failures > MAX_FAILURES || signal?.aborted) throw error;
-      if (!isPassing(error) && (!passing.includes(error.status) || isQuota(error))) throw error;
+      if (!isPassing(error) && !isCrowd(error) && (!passing.includes(error.status) || isQuota(error))) throw error;
       if (onPause) onPause();
       await pause(Math.max(error.retryAfterS * 1000, Math.min(MAX_PAUSE_MS, 500 * 2 ** failures)), signal);
       if (signal?.aborted) throw error;
@@ -126,6 +126,10 @@ export async function repeated(act, { onPause, afterPause, passing = [], signal 
 /** Return whether a limit of the account is reached: that ends with other tasks, or with the day.
  * @param {ApiError} error */
 const isQuota = (error) => error.code.startsWith("quota_");
+
+/** Return whether there are too many calls just now. A limit without a time to wait for is one of the account.
+ * @param {ApiError} error */
+const isCrowd = (error) => error.status === TOO_MANY && error.retryAfterS > 0 && !isQuota(error);
 
 /** @param {File} file */
 async function create(file) {

@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
+import pytest
 from conftest import WORK_LIMIT_MS, Visitor
 from playwright.sync_api import FilePayload, Request, Route
 from running_system import RunningSystem
@@ -131,6 +133,40 @@ def test_upload_is_continued_after_too_many_calls(visitor: Visitor, tmp_path: Pa
     page.set_input_files("input[type=file]", source)
     visitor.wait_until(lambda: len(pieces.starts_bytes) > sent, "a piece")
     assert pieces.starts_bytes[sent] >= 4_000_000
+
+
+@pytest.mark.parametrize("address", ["**/uploads", re.compile("/tasks$")], ids=["upload", "task"])
+def test_file_waits_where_there_are_too_many_calls(
+    visitor: Visitor, video_url: str, address: str | re.Pattern[str]
+) -> None:
+    """As of an office with one address: of hundreds of files each would have to be retried."""
+    page = visitor.page
+    page.route(
+        address,
+        lambda route: route.fulfill(status=429, headers={"Retry-After": "1"}),
+        times=1,
+    )
+    file = FilePayload(name="lap.mp4", mimeType="video/mp4", buffer=_video(visitor, video_url))
+    page.set_input_files("input[type=file]", file)
+    page.wait_for_url("**/#/task/*")
+
+
+def test_limit_of_the_account_is_not_waited_for(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    refusal = '{"status": 429, "code": "too_many_uploads"}'
+    page.route(
+        "**/uploads",
+        lambda route: route.fulfill(
+            status=429, content_type="application/problem+json", body=refusal
+        ),
+    )
+    file = FilePayload(name="lap.mp4", mimeType="video/mp4", buffer=_video(visitor, video_url))
+    page.set_input_files("input[type=file]", file)
+    page.locator(".drop .failure", has_text="as many unfinished uploads").wait_for()
+
+
+def _video(visitor: Visitor, video_url: str) -> bytes:
+    return visitor.context.request.get(video_url).body()
 
 
 def _source_of(system: RunningSystem, task_id: str) -> Path:
