@@ -21,6 +21,7 @@ export class ApiError extends Error {
     super(problem.detail || problem.code || "no answer");
     this.status = status;
     this.code = problem.code || CODES[status] || "internal_error";
+    this.isProblem = !!problem.code;
     this.errors = problem.errors || [];
     this.requestId = problem.request_id || "";
     this.retryAfterS = retryAfterS;
@@ -82,6 +83,10 @@ async function contentOf(answer, method) {
 
 /** Return whether the error is transient: the same call may succeed a little later. @param {ApiError} error */
 export const isPassing = (error) => error.status === 0 || error.status >= 500;
+
+/** Return whether a proxy has answered in place of the system, as while that is deployed again: this says nothing
+ * about what was requested. @param {ApiError} error */
+export const isOfProxy = (error) => error.status > 0 && !error.isProblem;
 
 /** @param {string} path */
 export const get = async (path) => (await call("GET", path)).data;

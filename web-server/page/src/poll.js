@@ -2,7 +2,7 @@
 // Polls resources of the API with If-None-Match, less often in a hidden tab.
 import { computed, effect, signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
-import { ApiError, call } from "./api.js";
+import { ApiError, call, isOfProxy } from "./api.js";
 import { state } from "./session.js";
 import { nowMs, uptimeMs } from "./time.js";
 
@@ -173,11 +173,11 @@ export class Poller {
 
   /** @param {ApiError} error */
   afterFailure(error) {
-    if (error.status === 0 || error.status >= 502) {
+    if (error.status === 0 || error.status >= 502 || isOfProxy(error)) {
       this.note(false);
     }
     this.state.value = { ...this.state.value, error };
-    if (error.status === 404 || error.status === 403) return ended;
+    if ((error.status === 404 || error.status === 403) && !isOfProxy(error)) return ended;
     this.failures += 1;
     return Math.max(error.retryAfterS * 1000, Math.min(MAX_MS, 1000 * 2 ** this.failures));
   }

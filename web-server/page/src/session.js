@@ -1,7 +1,7 @@
 // @ts-check
 // Who is logged in. The token is in an HttpOnly cookie; it is renewed while the page is visible.
 import { signal } from "@preact/signals";
-import { ApiError, call, get, isPassing, onLoginNeeded } from "./api.js";
+import { ApiError, call, get, isOfProxy, isPassing, onLoginNeeded } from "./api.js";
 import { pause } from "./time.js";
 
 const RENEW_MS = 25 * 60_000;
@@ -71,7 +71,7 @@ async function recognize(failures) {
     entered((await call("GET", "/me", undefined, { anonymous: true })).data);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    if (!isPassing(error) && error.status !== 429) {
+    if (!isPassing(error) && error.status !== 429 && !isOfProxy(error)) {
       storeSession(0);
       return forget();
     }

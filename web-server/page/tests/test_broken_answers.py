@@ -17,6 +17,7 @@ CUT_OFF: dict[str, Any] = {
     "content_type": "application/json",
     "body": '{"task_id": "4',
 }
+PROXY: dict[str, Any] = {**PORTAL, "status": 404, "body": "<p>default backend - 404</p>"}
 BUSY: dict[str, Any] = {
     "status": 503,
     "content_type": "application/problem+json",
@@ -29,7 +30,7 @@ def _answer(visitor: Visitor, address: str, answer: dict[str, Any]) -> None:
     visitor.page.route(address, lambda route: route.fulfill(**answer))
 
 
-@pytest.mark.parametrize("answer", [BUSY, PORTAL], ids=["busy", "portal"])
+@pytest.mark.parametrize("answer", [BUSY, PORTAL, PROXY], ids=["busy", "portal", "proxy"])
 def test_reload_without_an_answer_ends_no_session(visitor: Visitor, answer: dict[str, Any]) -> None:
     _answer(visitor, "**/me", answer)
     visitor.page.reload()
@@ -62,7 +63,7 @@ def test_deleted_account_is_out_in_the_other_tab(visitor: Visitor) -> None:
     expect(visitor.page.locator("dialog")).to_have_count(0)
 
 
-@pytest.mark.parametrize("answer", [PORTAL, CUT_OFF], ids=["portal", "cut off"])
+@pytest.mark.parametrize("answer", [PORTAL, CUT_OFF, PROXY], ids=["portal", "cut off", "proxy"])
 def test_shown_task_survives_an_answer_that_is_none(
     visitor: Visitor, video_url: str, answer: dict[str, Any]
 ) -> None:

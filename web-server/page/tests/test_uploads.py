@@ -165,6 +165,22 @@ def test_limit_of_the_account_is_not_waited_for(visitor: Visitor, video_url: str
     page.locator(".drop .failure", has_text="as many unfinished uploads").wait_for()
 
 
+def test_file_is_not_sent_again_after_a_404_of_a_proxy(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    pieces = Pieces(visitor)
+    html = "<p>default backend - 404</p>"
+    page.route(
+        re.compile("/tasks$"),
+        lambda route: route.fulfill(status=404, content_type="text/html", body=html),
+        times=1,
+    )
+    file = FilePayload(name="lap.mp4", mimeType="video/mp4", buffer=_video(visitor, video_url))
+    page.set_input_files("input[type=file]", file)
+    page.get_by_role("button", name="Retry lap.mp4").click()
+    page.get_by_role("link", name="Open the clips of lap.mp4").wait_for()
+    assert pieces.starts_bytes == [0]
+
+
 def _video(visitor: Visitor, video_url: str) -> bytes:
     return visitor.context.request.get(video_url).body()
 

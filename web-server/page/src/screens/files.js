@@ -2,7 +2,7 @@
 // Uploads of local files, chosen or dropped: sent one after the other, a task for each.
 import { computed, effect, signal, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { ApiError, call } from "../api.js";
+import { ApiError, call, isOfProxy } from "../api.js";
 import { usePolled } from "../poll.js";
 import { goTo, place } from "../router.js";
 import { state } from "../session.js";
@@ -90,7 +90,7 @@ async function send(row, itemOf) {
     change(file, { taskId: made.data.task_id });
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    if (GONE.includes(error.status)) forget(file);
+    if (GONE.includes(error.status) && !isOfProxy(error)) forget(file);
     const [reason = error] = error.errors;
     const choices = error.errors.length ? null : rowOf(file)?.choices; // refused ones are replaced by the form's
     change(file, { error: adviceOf(reason.code, reason.message), choices });
