@@ -53,3 +53,24 @@ def test_page_without_scripts_has_words_in_each_language(
     guest = new_visitor(java_script_enabled=False)
     guest.page.goto(guest.base_url)
     expect(guest.page.get_by_text(re.compile(words))).to_be_visible()
+
+
+def test_pictures_of_upright_clips_are_shown_whole(
+    visitor: Visitor, new_visitor: NewVisitor, video_url: str
+) -> None:
+    """The link does not tell their shape; the middle of a face was what was left of it."""
+    visitor.page.evaluate("document.querySelector('input[value=\"9:16\"]').click()")
+    link = _link(visitor, video_url)
+    guest = new_visitor()
+    guest.page.goto(link)
+    guest.page.locator(".card img").wait_for()
+    guest.wait_true("document.querySelector('.card img').naturalHeight > 0")
+    shown = guest.page.locator(".card img").evaluate(
+        """(img) => {
+          const {clientWidth, clientHeight, naturalWidth, naturalHeight} = img;
+          const fit = getComputedStyle(img).objectFit === 'cover' ? Math.max : Math.min;
+          const scale = fit(clientWidth / naturalWidth, clientHeight / naturalHeight);
+          return Math.min(1, clientHeight / (scale * naturalHeight));
+        }"""
+    )
+    assert shown == pytest.approx(1)

@@ -17,7 +17,8 @@ export function Shared() {
   if (!shared && error) return html`<h1>${t("shared.title")}</h1><${Failure} error=${error} />`;
   if (!shared) return html`<p aria-busy="true">${t("loading")}</p>`;
   const { name, expires_at, clips_zip, parts } = shared;
-  const task = { parts: parts.map((/** @type {any} */ part) => ({ ...part, status: "done" })) };
+  // Links do not tell the clips' shape.
+  const task = { edit: { aspect: "source" }, parts: parts.map((/** @type {any} */ part) => ({ ...part, status: "done" })) };
   return html`<article>
     <h1>${name}</h1>
     <p class="lead">${t("shared.lead", { at: date(expires_at) })}</p>

@@ -411,7 +411,7 @@ var Et,C,Hn,ln,fe,jn,Wn,Vn,an,$t,Je,Kn,cn,sn,rn,fs,wt={},kt=[],ms=/acit|ex(?:s|g
       <button aria-disabled=${!l} onClick=${()=>l&&n(l.number)}>${i("part.next")}</button>
       <a class="button" href=${r.link} download>${i("action.download")}</a>
     </div>
-  <//>`}var ht=/^\/s\/[^/]+$/.test(location.pathname)?location.pathname:"";function Xa(){let{value:e,error:t}=q(ht,()=>0).state.value;if(E(()=>{e&&(document.title=`${e.name} \xB7 idrl`)},[e?.name]),!e&&t)return c`<h1>${i("shared.title")}</h1><${b} error=${t} />`;if(!e)return c`<p aria-busy="true">${i("loading")}</p>`;let{name:n,expires_at:o,clips_zip:s,parts:a}=e,r={parts:a.map(l=>({...l,status:"done"}))};return c`<article>
+  <//>`}var ht=/^\/s\/[^/]+$/.test(location.pathname)?location.pathname:"";function Xa(){let{value:e,error:t}=q(ht,()=>0).state.value;if(E(()=>{e&&(document.title=`${e.name} \xB7 idrl`)},[e?.name]),!e&&t)return c`<h1>${i("shared.title")}</h1><${b} error=${t} />`;if(!e)return c`<p aria-busy="true">${i("loading")}</p>`;let{name:n,expires_at:o,clips_zip:s,parts:a}=e,r={edit:{aspect:"source"},parts:a.map(l=>({...l,status:"done"}))};return c`<article>
     <h1>${n}</h1>
     <p class="lead">${i("shared.lead",{at:Y(o)})}</p>
     ${a.length===0&&c`<p>${i("shared.empty")}</p>`}
