@@ -317,3 +317,13 @@ def test_reached_quota_is_shown_and_not_waited_for(visitor: Visitor, system: Run
     page.get_by_role("button", name="Retry").click()
     page.locator(".failure", has_text="as many tasks in work as you may").wait_for()
     expect(page.get_by_role("button", name="Retry")).to_be_enabled()
+
+
+def test_button_names_how_many_clips_it_shows(visitor: Visitor, system: RunningSystem) -> None:
+    """Of 176 hidden ones it named all and showed 96."""
+    page = visitor.page
+    visitor.show(f"task/{system.add_long_task(visitor.email, 200)}")
+    page.get_by_role("button", name="Show 96 more").click()
+    expect(page.locator(".card")).to_have_count(120)
+    page.get_by_role("button", name="Show 80 more").click()
+    expect(page.locator(".card")).to_have_count(200)

@@ -8,6 +8,7 @@ import { adviceOf, clock, sizeOf, t } from "../words.js";
 import { Poster } from "./task_list.js";
 
 const CARDS = 24;
+const MORE_CARDS = 96;
 const WIDTH = 720;
 const HEIGHT = 24;
 const MAX_PLAYS = 2;
@@ -43,7 +44,7 @@ export function Cards({ task }) {
         playing=${playing} />`)}
     </ul>
     ${parts.length > shown.value && html`<p class="center">
-      <button onClick=${() => (shown.value += CARDS * 4)}>${t("part.more", { n: parts.length - shown.value })}</button>
+      <button onClick=${() => (shown.value += MORE_CARDS)}>${t("part.more", { n: Math.min(MORE_CARDS, parts.length - shown.value) })}</button>
     </p>`}
     ${playing.value >= 0 && html`<${Player} parts=${parts} number=${playing.value}
       onChange=${(/** @type {number} */ number) => (playing.value = number)} onClose=${() => (playing.value = -1)} />`}

@@ -376,20 +376,20 @@ var Et,C,Hn,ln,fe,jn,Wn,Vn,an,$t,Je,Kn,cn,sn,rn,fs,wt={},kt=[],ms=/acit|ex(?:s|g
       ${[["",i("brand.usual",{name:l})],...r].map(([d,p])=>c`<option key=${d} value=${d} selected=${d===e}>${p}</option>`)}
     </select>
   <//>`}function wi({width:e,height:t}){let n=18/Math.max(e,t);return c`<svg width="20" height="20" aria-hidden="true"><rect x=${10-e*n/2} y=${10-t*n/2}
-    width=${e*n} height=${t*n} rx="2" class="frame" /></svg>`}function ki(e){return e!==Ge.value.content&&(Ge.value={content:e,key:Si()}),Ge.value.key}function Si(){return Array.from(crypto.getRandomValues(new Uint8Array(16)),e=>e.toString(16).padStart(2,"0")).join("")}var Ka=24,Ga=720,mt=24,Ei=2;function Ya({parts:e}){let t=Ga/e.length,n=Math.min(2,t/4),o={waiting:"",rendering:"",done:"",failed:""};e.forEach((r,l)=>{let d=r.status==="rendering"?mt*(.35+.65*r.progress/100):mt,p=Math.max(.5,t-n),m=`M${(l*t).toFixed(2)} ${(mt-d).toFixed(1)}h${p.toFixed(2)}V${mt}h-${p.toFixed(2)}z`;o[r.status]+=m});let s=r=>e.filter(l=>l.status===r).length,a=Object.keys(o).filter(s).map(r=>i(`strip.${r}`,{n:s(r)}));return c`<svg class="strip" viewBox=${`0 0 ${Ga} ${mt}`} preserveAspectRatio="none" role="img" aria-label=${a.join(", ")}>
+    width=${e*n} height=${t*n} rx="2" class="frame" /></svg>`}function ki(e){return e!==Ge.value.content&&(Ge.value={content:e,key:Si()}),Ge.value.key}function Si(){return Array.from(crypto.getRandomValues(new Uint8Array(16)),e=>e.toString(16).padStart(2,"0")).join("")}var Ei=24,Ka=96,Ga=720,mt=24,Ti=2;function Ya({parts:e}){let t=Ga/e.length,n=Math.min(2,t/4),o={waiting:"",rendering:"",done:"",failed:""};e.forEach((r,l)=>{let d=r.status==="rendering"?mt*(.35+.65*r.progress/100):mt,p=Math.max(.5,t-n),m=`M${(l*t).toFixed(2)} ${(mt-d).toFixed(1)}h${p.toFixed(2)}V${mt}h-${p.toFixed(2)}z`;o[r.status]+=m});let s=r=>e.filter(l=>l.status===r).length,a=Object.keys(o).filter(s).map(r=>i(`strip.${r}`,{n:s(r)}));return c`<svg class="strip" viewBox=${`0 0 ${Ga} ${mt}`} preserveAspectRatio="none" role="img" aria-label=${a.join(", ")}>
     <defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path d="M0 0v6" class="hatch" /></pattern></defs>
     ${Object.entries(o).map(([r,l])=>c`<path key=${r} class=${r} d=${l} />`)}
-  </svg>`}function tn({task:e}){let t=g(Ka),n=g(-1),o=e.parts;return c`
+  </svg>`}function tn({task:e}){let t=g(Ei),n=g(-1),o=e.parts;return c`
     <ul class="cards">
-      ${o.slice(0,t.value).map(s=>c`<${Ti} key=${s.number} part=${s} aspect=${e.edit?.aspect}
+      ${o.slice(0,t.value).map(s=>c`<${xi} key=${s.number} part=${s} aspect=${e.edit?.aspect}
         playing=${n} />`)}
     </ul>
     ${o.length>t.value&&c`<p class="center">
-      <button onClick=${()=>t.value+=Ka*4}>${i("part.more",{n:o.length-t.value})}</button>
+      <button onClick=${()=>t.value+=Ka}>${i("part.more",{n:Math.min(Ka,o.length-t.value)})}</button>
     </p>`}
-    ${n.value>=0&&c`<${xi} parts=${o} number=${n.value}
+    ${n.value>=0&&c`<${Ci} parts=${o} number=${n.value}
       onChange=${s=>n.value=s} onClose=${()=>n.value=-1} />`}
-  `}function Ti({part:e,aspect:t,playing:n}){let o=e.status==="done",s=e.name||i("part.number",{n:e.number+1});return c`<li class=${`card ${e.status}`}>
+  `}function xi({part:e,aspect:t,playing:n}){let o=e.status==="done",s=e.name||i("part.number",{n:e.number+1});return c`<li class=${`card ${e.status}`}>
     <button class=${`picture a${(t||"16:9").replace(":","x")}`} data-row disabled=${!o} onClick=${()=>n.value=e.number} aria-label=${i("part.play",{name:s})}>
       <${On} src=${o&&`${e.link}/poster.jpg`} />
       ${o&&c`<span class="play" aria-hidden="true">▶</span>`}
@@ -402,7 +402,7 @@ var Et,C,Hn,ln,fe,jn,Wn,Vn,an,$t,Je,Kn,cn,sn,rn,fs,wt={},kt=[],ms=/acit|ex(?:s|g
       ${!o&&!e.error&&c`<span class="facts">${i(`part.${e.status}`)}</span>`}
       ${o&&c`<a class="quiet" href=${e.link} download aria-label=${i("part.download",{name:s})}>${i("action.download")}</a>`}
     </div>
-  </li>`}function xi({parts:e,number:t,onChange:n,onClose:o}){let s=e.filter(w=>w.status==="done"),a=s.findIndex(w=>w.number===t),r=s[a],l=s[a+1],d=s[a-1],{error:p,attempt:m}=M(),h=g(0);E(()=>{L(i("part.number",{n:t+1})),p.value=null,h.value=0},[t]);let u=()=>m(async()=>{if(await v("GET",r.link,void 0,{headers:{Range:"bytes=0-0"}}),h.value===Ei)throw new $(400,{code:"not_playable"});h.value+=1});if(!r)return null;let f=`${r.name||i("part.number",{n:t+1})} \xB7 ${G(r.start_s)}\u2013${G(r.end_s)}`;return c`<${K} title=${f} onClose=${o} onKeyDown=${w=>{w.key==="ArrowRight"&&w.shiftKey&&l&&n(l.number),w.key==="ArrowLeft"&&w.shiftKey&&d&&n(d.number)}} wide>
+  </li>`}function Ci({parts:e,number:t,onChange:n,onClose:o}){let s=e.filter(w=>w.status==="done"),a=s.findIndex(w=>w.number===t),r=s[a],l=s[a+1],d=s[a-1],{error:p,attempt:m}=M(),h=g(0);E(()=>{L(i("part.number",{n:t+1})),p.value=null,h.value=0},[t]);let u=()=>m(async()=>{if(await v("GET",r.link,void 0,{headers:{Range:"bytes=0-0"}}),h.value===Ti)throw new $(400,{code:"not_playable"});h.value+=1});if(!r)return null;let f=`${r.name||i("part.number",{n:t+1})} \xB7 ${G(r.start_s)}\u2013${G(r.end_s)}`;return c`<${K} title=${f} onClose=${o} onKeyDown=${w=>{w.key==="ArrowRight"&&w.shiftKey&&l&&n(l.number),w.key==="ArrowLeft"&&w.shiftKey&&d&&n(d.number)}} wide>
     <video key=${h.value} src=${r.link} poster=${`${r.link}/poster.jpg`} controls autoplay autofocus playsinline preload="metadata"
       onError=${u} onEnded=${()=>l&&n(l.number)}></video>
     <${b} error=${p.value} />
@@ -417,10 +417,10 @@ var Et,C,Hn,ln,fe,jn,Wn,Vn,an,$t,Je,Kn,cn,sn,rn,fs,wt={},kt=[],ms=/acit|ex(?:s|g
     ${a.length===0&&c`<p>${i("shared.empty")}</p>`}
     ${s&&a.length>0&&c`<div class="actions"><a class="button primary" href=${s} download>${i("task.zip")}</a></div>`}
     <${tn} task=${r} />
-  </article>`}var Ci=5e3;function Ja(){let e=q("/status",()=>Ci),{value:t,error:n}=e.state.value;return t?c`<div>
+  </article>`}var Ai=5e3;function Ja(){let e=q("/status",()=>Ai),{value:t,error:n}=e.state.value;return t?c`<div>
     <h1>${i("nav.system")}</h1>
     <div class="tiles">
-      ${t.work.map(o=>c`<${Ai} key=${o.kind} work=${o} refresh=${()=>e.refresh()} />`)}
+      ${t.work.map(o=>c`<${Oi} key=${o.kind} work=${o} refresh=${()=>e.refresh()} />`)}
       <section class="tile">
         <h2>${i("system.share")}</h2>
         <p><b>${t.share.free_bytes==null?"\u2013":W(t.share.free_bytes)}</b> ${i("system.free")}</p>
@@ -438,7 +438,7 @@ var Et,C,Hn,ln,fe,jn,Wn,Vn,an,$t,Je,Kn,cn,sn,rn,fs,wt={},kt=[],ms=/acit|ex(?:s|g
       rows=${t.failures.map(o=>[D(o.code),o.tasks])} />
     <${In} title=${i("system.accounts")} heads=${["system.account","usage.tasks","usage.bytes","usage.month"]}
       rows=${t.accounts.map(o=>[o.user_id,o.live_tasks,W(o.clips_bytes),V(o.rendered_s_this_month)])} />
-  </div>`:n?c`<h1>${i("nav.system")}</h1><${b} error=${n} />`:c`<p aria-busy="true">${i("loading")}</p>`}function Ai({work:e,refresh:t}){let{error:n,attempt:o}=M(),s=async()=>{await o(()=>v("POST",`/status/${e.paused?"resume":"pause"}`,{kind:e.kind})),t()};return c`<section class="tile">
+  </div>`:n?c`<h1>${i("nav.system")}</h1><${b} error=${n} />`:c`<p aria-busy="true">${i("loading")}</p>`}function Oi({work:e,refresh:t}){let{error:n,attempt:o}=M(),s=async()=>{await o(()=>v("POST",`/status/${e.paused?"resume":"pause"}`,{kind:e.kind})),t()};return c`<section class="tile">
     <h2>${i(`kind.${e.kind}`)}${e.paused?` \xB7 ${i("system.paused")}`:""}</h2>
     <p><b>${e.waiting}</b> ${i("system.waiting")} · <b>${e.running}</b> ${i("system.running")}</p>
     ${e.waiting>0&&e.oldest_wait_s!=null&&c`<p class="facts">${i("system.oldest",{time:V(e.oldest_wait_s)})}</p>`}
@@ -462,28 +462,28 @@ var Et,C,Hn,ln,fe,jn,Wn,Vn,an,$t,Je,Kn,cn,sn,rn,fs,wt={},kt=[],ms=/acit|ex(?:s|g
       <button disabled=${s.value}>${i("plan.again")}</button>
     </form>
   </details>`}function Qa(e){return e.map(t=>`${Za(t.start_s)} - ${Za(t.end_s)} ${t.name||""}`.trim()).join(`
-`)}function Za(e){let t=Math.round(e*1e3),n=String(t%1e3).padStart(3,"0").replace(/0+$/,"");return G(Math.floor(t/1e3))+(n&&`${na()}${n}`)}var Oi=1e3,Pi=5e3,Li=["task_not_found"];function ts({id:e}){let t=`/tasks/${encodeURIComponent(e)}`,n=q(t,Mi),{value:o,error:s}=n.state.value;E(()=>{o&&(document.title=`${o.name} \xB7 idrl`)},[o?.name,R.value]);let a=T("");return E(()=>{o&&a.current&&L(`${o.name}: ${i(`status.${o.status}`)}`),a.current=o?.status||""},[o?.status]),o?c`<article>
+`)}function Za(e){let t=Math.round(e*1e3),n=String(t%1e3).padStart(3,"0").replace(/0+$/,"");return G(Math.floor(t/1e3))+(n&&`${na()}${n}`)}var Pi=1e3,Li=5e3,Mi=["task_not_found"];function ts({id:e}){let t=`/tasks/${encodeURIComponent(e)}`,n=q(t,qi),{value:o,error:s}=n.state.value;E(()=>{o&&(document.title=`${o.name} \xB7 idrl`)},[o?.name,R.value]);let a=T("");return E(()=>{o&&a.current&&L(`${o.name}: ${i(`status.${o.status}`)}`),a.current=o?.status||""},[o?.status]),o?c`<article>
     <p class="crumb"><a href="#/tasks">${i("nav.tasks")}</a></p>
     <div class="title-row"><h1 class="long">${o.name}</h1><${Gt} status=${o.status} /></div>
-    <p class="facts">${qi(o).join(" \xB7 ")}</p>
-    ${se.includes(o.status)&&c`<${Di} task=${o} />`}
-    ${o.error&&c`<${Ni} task=${o} />`}
-    ${s&&Li.includes(s.code)&&c`<${b} error=${s} />`}
-    <${Ii} task=${o} refresh=${()=>n.refresh()} />
+    <p class="facts">${Di(o).join(" \xB7 ")}</p>
+    ${se.includes(o.status)&&c`<${Ni} task=${o} />`}
+    ${o.error&&c`<${Ii} task=${o} />`}
+    ${s&&Mi.includes(s.code)&&c`<${b} error=${s} />`}
+    <${Ri} task=${o} refresh=${()=>n.refresh()} />
     ${o.status==="planned"&&c`<${es} task=${o} refresh=${()=>n.refresh()} />`}
     ${o.parts.length>0&&c`<${Ya} parts=${o.parts} /><${tn} task=${o} />`}
-    <${ji} path=${t} />
-  </article>`:s?c`<h1>${i("error.task")}</h1><${b} error=${s} /><p><a class="button" href="#/tasks">${i("nav.tasks")}</a></p>`:c`<p aria-busy="true">${i("loading")}</p>`}function Mi({status:e}){return e==="planned"?Pi:se.includes(e)?Oi:0}function qi(e){let t=e.source;return[Qt(e.url),t&&G(t.duration_s),t&&`${t.width}\xD7${t.height}`,t&&i("task.fps",{n:je(t.frame_rate,2)}),t&&W(t.size_bytes),t&&[t.video_codec,t.audio_codec].filter(Boolean).join(" + "),i("task.sent",{ago:J(e.created_at)}),e.expires_at&&i("task.expires",{ago:J(e.expires_at)})].filter(Boolean)}function Di({task:e}){let t=[i(`doing.${e.status}`)];return e.parts_total?t.push(i("tasks.parts",{done:e.parts_done,total:e.parts_total})):t.push(ta(e.progress)),e.eta_s!=null&&t.push(i("task.left",{time:V(e.eta_s)})),c`<div class="progress">
+    <${Ui} path=${t} />
+  </article>`:s?c`<h1>${i("error.task")}</h1><${b} error=${s} /><p><a class="button" href="#/tasks">${i("nav.tasks")}</a></p>`:c`<p aria-busy="true">${i("loading")}</p>`}function qi({status:e}){return e==="planned"?Li:se.includes(e)?Pi:0}function Di(e){let t=e.source;return[Qt(e.url),t&&G(t.duration_s),t&&`${t.width}\xD7${t.height}`,t&&i("task.fps",{n:je(t.frame_rate,2)}),t&&W(t.size_bytes),t&&[t.video_codec,t.audio_codec].filter(Boolean).join(" + "),i("task.sent",{ago:J(e.created_at)}),e.expires_at&&i("task.expires",{ago:J(e.expires_at)})].filter(Boolean)}function Ni({task:e}){let t=[i(`doing.${e.status}`)];return e.parts_total?t.push(i("tasks.parts",{done:e.parts_done,total:e.parts_total})):t.push(ta(e.progress)),e.eta_s!=null&&t.push(i("task.left",{time:V(e.eta_s)})),c`<div class="progress">
     <${he} value=${e.progress} label=${i("task.progress",{name:e.name})} />
     <p>${t.join(" \xB7 ")}</p>
     ${e.waiting_for&&c`<p class="waiting">${i("task.waits",{why:D(e.waiting_for)})}
       ${e.waiting_until&&i("task.next",{at:Y(e.waiting_until)})}</p>`}
-  </div>`}function Ni({task:e}){return c`<div class="failure box" role="alert">
+  </div>`}function Ii({task:e}){return c`<div class="failure box" role="alert">
     <p>${ae(e.error.code,e.error.message)}</p>
     ${e.parts_done>0&&c`<p>${i("task.some_done",{n:e.parts_done})}</p>`}
     ${Qt(e.url)&&c`<p class="long">${i("error.link")} <code>${e.url}</code></p>`}
     <small>${i("error.code")} <code>${e.error.code}</code> · ${i("error.task")}: <code>${e.task_id}</code></small>
-  </div>`}function Ii({task:e,refresh:t}){let n=g(!1),o=g(null),{error:s,attempt:a,inTurn:r}=M(),d=se.includes(e.status)?"abort":"delete",p=T(!1),m=async(f,_=a)=>{await _(f),p.current||t()},h=()=>m(async()=>o.value=(await v("POST",`${e.link}/links`,{})).data),u=()=>(n.value=!1,m(async()=>{let{data:f}=await v("DELETE",e.link);p.current=f.status==="deleted",L(i(p.current?"task.deleted":"task.aborted")),Ko("/tasks"),p.current&&oe("tasks")},r));return c`
+  </div>`}function Ri({task:e,refresh:t}){let n=g(!1),o=g(null),{error:s,attempt:a,inTurn:r}=M(),d=se.includes(e.status)?"abort":"delete",p=T(!1),m=async(f,_=a)=>{await _(f),p.current||t()},h=()=>m(async()=>o.value=(await v("POST",`${e.link}/links`,{})).data),u=()=>(n.value=!1,m(async()=>{let{data:f}=await v("DELETE",e.link);p.current=f.status==="deleted",L(i(p.current?"task.deleted":"task.aborted")),Ko("/tasks"),p.current&&oe("tasks")},r));return c`
     <div class="actions">
       ${e.parts_done>0&&c`<a class="button primary" href=${`${e.link}/clips.zip`} download>${i("task.zip")}</a>
         <a class="button" href=${`${e.link}/manifest.json`} download=${`${e.name}.json`}>${i("task.manifest")}</a>
@@ -498,10 +498,10 @@ var Et,C,Hn,ln,fe,jn,Wn,Vn,an,$t,Je,Kn,cn,sn,rn,fs,wt={},kt=[],ms=/acit|ex(?:s|g
     ${o.value&&c`<${K} title=${i("task.share")} onClose=${()=>o.value=null}>
       <p>${i("task.link_means",{at:Y(o.value.expires_at)})}</p>
       <${Be} text=${new URL(o.value.url,location.href).href} label=${i("task.share")}>
-        ${"share"in navigator&&c`<button onClick=${()=>Ri(e.name,new URL(o.value.url,location.href).href)}>${i("task.share_by")}</button>`}
+        ${"share"in navigator&&c`<button onClick=${()=>Fi(e.name,new URL(o.value.url,location.href).href)}>${i("task.share_by")}</button>`}
       <//>
     <//>`}
-  `}var Ri=(e,t)=>navigator.share({title:e,url:t}).catch(()=>{});async function Fi(e){let t=[];for(;e;){let{data:n,headers:o}=await v("GET",e);t.push(...n),e=Ie(o)}return t}function ji({path:e}){let t=g(null),{error:n,attempt:o}=M();return c`<details class="events" onToggle=${a=>{a.target.open&&o(async()=>t.value=await Fi(`${e}/events?max=1000`))}}>
+  `}var Fi=(e,t)=>navigator.share({title:e,url:t}).catch(()=>{});async function ji(e){let t=[];for(;e;){let{data:n,headers:o}=await v("GET",e);t.push(...n),e=Ie(o)}return t}function Ui({path:e}){let t=g(null),{error:n,attempt:o}=M();return c`<details class="events" onToggle=${a=>{a.target.open&&o(async()=>t.value=await ji(`${e}/events?max=1000`))}}>
     <summary>${i("task.events")}</summary>
     <${b} error=${n.value} />
     <ol>
@@ -528,7 +528,7 @@ var Et,C,Hn,ln,fe,jn,Wn,Vn,an,$t,Je,Kn,cn,sn,rn,fs,wt={},kt=[],ms=/acit|ex(?:s|g
     </div>
     <${Aa} />
     <${Jt} key=${String(e)} path=${`/tasks?${e}`} isFiltered=${_t.value!=="all"||!!Ye.value} />
-  </div>`}var Ui=6e4;function as(){return R.value,ht?c`<${Bi} />`:c`<${zi} />`}function Bi(){return c`
+  </div>`}var Bi=6e4;function as(){return R.value,ht?c`<${zi} />`:c`<${Hi} />`}function zi(){return c`
     <a class="skip" href="#main" onClick=${rs}>${i("nav.skip")}</a>
     <header class="top">
       <a class="brand" href="/"><img src="/icon.svg" alt="" width="28" height="28" /> idrl</a>
@@ -536,28 +536,28 @@ var Et,C,Hn,ln,fe,jn,Wn,Vn,an,$t,Je,Kn,cn,sn,rn,fs,wt={},kt=[],ms=/acit|ex(?:s|g
     </header>
     <main id="main" tabindex="-1"><${Xa} /></main>
     <${Kt} />
-  `}function zi(){if(E(Mo,[]),O.value==="start")return c`<${Hi} />`;let e=O.value==="out";return c`
+  `}function Hi(){if(E(Mo,[]),O.value==="start")return c`<${Wi} />`;let e=O.value==="out";return c`
     <a class="skip" href="#main" onClick=${rs}>${i("nav.skip")}</a>
     <header class="top">
       <a class="brand" href="#/new"><img src="/icon.svg" alt="" width="28" height="28" /> idrl</a>
-      ${!e&&c`<${Gi} />`}
+      ${!e&&c`<${Yi} />`}
       <div class="end">
-        <${Yi} />
+        <${Xi} />
         <${ss} />
         ${!e&&c`<button class="quiet" onClick=${zt}>${i("nav.logout")}</button>`}
       </div>
     </header>
     <${Tn} />
     ${it.value&&c`<p class="banner" role="alert">${i("nav.still_in")}</p>`}
-    <main id="main" tabindex="-1">${e?c`<${ia} />`:c`<${Xi} key=${U.value?.user_id} />`}</main>
-    ${at.value&&c`<${Ki} />`}
+    <main id="main" tabindex="-1">${e?c`<${ia} />`:c`<${Ji} key=${U.value?.user_id} />`}</main>
+    ${at.value&&c`<${Gi} />`}
     ${O.value==="expired"&&c`<${da} />`}
     <${Kt} />
-  `}function Hi(){let e=c`<header class="top"><span class="brand"><img src="/icon.svg" alt="" width="28" height="28" /> idrl</span></header>`;return jt.value?c`${e}<main><h1>idrl</h1><${b} error=${jt.value} /><p>${i("start.waits")}</p></main>`:c`${e}<p class="hidden" aria-busy="true">${i("loading")}</p>`}function ss(){return c`<label class="hidden" for="language">${i("nav.language")}</label>
+  `}function Wi(){let e=c`<header class="top"><span class="brand"><img src="/icon.svg" alt="" width="28" height="28" /> idrl</span></header>`;return jt.value?c`${e}<main><h1>idrl</h1><${b} error=${jt.value} /><p>${i("start.waits")}</p></main>`:c`${e}<p class="hidden" aria-busy="true">${i("loading")}</p>`}function ss(){return c`<label class="hidden" for="language">${i("nav.language")}</label>
     <select id="language" onChange=${e=>ea(e.target.value)}>
       ${Sn.map(([e,t])=>c`<option key=${e} value=${e} selected=${e===R.value}>${t}</option>`)}
-    </select>`}var Wi=["n","t","/","j","k","Enter","Shift + \u2192","Shift + \u2190","Ctrl + Enter","?","Esc"],Vi=e=>e.replace(/Shift|Enter/,t=>i(`keyname.${t}`));function Ki(){return c`<${K} title=${i("account.keyboard")} onClose=${()=>at.value=!1}>
-    <dl class="keys">${Wi.map(e=>c`<div key=${e}><dt><kbd>${Vi(e)}</kbd></dt><dd>${i(`key.${e}`)}</dd></div>`)}</dl>
-  <//>`}function rs(e){e.preventDefault(),document.getElementById("main")?.focus()}function Gi(){let e=["new","tasks","brand","account",...U.value?.role==="operator"?["system"]:[]],t=ls(ne.value[0]);return c`<nav aria-label=${i("nav.label")}>
+    </select>`}var Vi=["n","t","/","j","k","Enter","Shift + \u2192","Shift + \u2190","Ctrl + Enter","?","Esc"],Ki=e=>e.replace(/Shift|Enter/,t=>i(`keyname.${t}`));function Gi(){return c`<${K} title=${i("account.keyboard")} onClose=${()=>at.value=!1}>
+    <dl class="keys">${Vi.map(e=>c`<div key=${e}><dt><kbd>${Ki(e)}</kbd></dt><dd>${i(`key.${e}`)}</dd></div>`)}</dl>
+  <//>`}function rs(e){e.preventDefault(),document.getElementById("main")?.focus()}function Yi(){let e=["new","tasks","brand","account",...U.value?.role==="operator"?["system"]:[]],t=ls(ne.value[0]);return c`<nav aria-label=${i("nav.label")}>
     ${e.map(n=>c`<a key=${n} href=${`#/${n}`} aria-current=${n===t?"page":null}>${i(`nav.${n}`)}</a>`)}
-  </nav>`}function Yi(){let e=q("/ready",()=>Ui,!0).state.value,t=e.error?"unavailable":e.value?.status||"ready";return c`<span class=${`system ${t}`} title=${i(`ready.${t}`)}><span aria-hidden="true">●</span> ${i(`ready.${t}`)}</span>`}var is=new Map(Object.entries({new:Va,tasks:os,brand:La,account:pa,system:Ja})),Rn=new Map(Object.entries({task:ts,batch:Ca}));function ls(e="new"){return Rn.has(e)?"tasks":is.has(e)?e:"new"}function Xi(){let[e,t]=ne.value,n=ls(e);return te(()=>{document.title=`${i(`nav.${n}`)} \xB7 idrl`},[e,t,R.value]),t&&Rn.has(e)?c`<${Rn.get(e)} key=${t} id=${t} />`:c`<${is.get(n)} />`}var Ji="a, button, input, select, summary, textarea, video";var nn={element:null,x:0,y:0};function cs(){addEventListener("click",Qi,{capture:!0})}function Qi(e){let t=e.target,n=t.closest("label")||t.closest(Ji)||t,{detail:o,clientX:s,clientY:a}=e;o===1&&(nn={element:n,x:s,y:a}),!(o<2||n===nn.element||!Zi(s,a))&&(e.preventDefault(),e.stopImmediatePropagation())}var Zi=(e,t)=>Math.hypot(e-nn.x,t-nn.y)<8;var ds="a[href], button:not(:disabled, .danger), summary, input[type=checkbox]",_e=[];function us(){addEventListener("focusin",({target:e})=>_e=el(e)),addEventListener("focusout",({target:e})=>queueMicrotask(()=>tl(e))),new MutationObserver(nl).observe(document.body,{childList:!0,subtree:!0,attributes:!0,attributeFilter:["disabled"]})}function el(e){let t=[];for(let n=e;n.parentElement&&(t.push({element:n,index:[...n.parentElement.children].indexOf(n)}),n.localName!=="main");n=n.parentElement);return t}function tl(e){e.isConnected&&!e.matches(":disabled")&&document.activeElement===document.body&&_e[0]?.element===e&&(_e=[])}function nl(){let[e]=_e;!e||document.activeElement!==document.body||(e.element.isConnected?e.element.matches(":disabled")||e.element.focus({preventScroll:!0}):(ol()||document.querySelector("main"))?.focus({preventScroll:!0}))}function ol(){let e=_e.findIndex(({element:t})=>t.localName==="main")-1;for(let t=_e.findIndex(({element:n})=>n.isConnected);t>0&&t<=e;t+=1){let n=[..._e[t].element.children],{index:o}=_e[t-1];for(let s of[...n.slice(o),...n.slice(0,o).reverse()]){let a=[s,...s.querySelectorAll(ds)].find(al);if(a)return a}}return null}var al=e=>e.matches(ds)&&e.checkVisibility();for(let e of["dragover","drop"])addEventListener(e,t=>{let{dataTransfer:n,target:o}=t;o instanceof HTMLInputElement&&o.type==="file"||!n?.types.includes("Files")||(t.preventDefault(),e==="dragover"&&(n.dropEffect="none"))});us();cs();var ps=document.getElementById("app");ps.replaceChildren();to(c`<${as} />`,ps);ht||jo();
+  </nav>`}function Xi(){let e=q("/ready",()=>Bi,!0).state.value,t=e.error?"unavailable":e.value?.status||"ready";return c`<span class=${`system ${t}`} title=${i(`ready.${t}`)}><span aria-hidden="true">●</span> ${i(`ready.${t}`)}</span>`}var is=new Map(Object.entries({new:Va,tasks:os,brand:La,account:pa,system:Ja})),Rn=new Map(Object.entries({task:ts,batch:Ca}));function ls(e="new"){return Rn.has(e)?"tasks":is.has(e)?e:"new"}function Ji(){let[e,t]=ne.value,n=ls(e);return te(()=>{document.title=`${i(`nav.${n}`)} \xB7 idrl`},[e,t,R.value]),t&&Rn.has(e)?c`<${Rn.get(e)} key=${t} id=${t} />`:c`<${is.get(n)} />`}var Qi="a, button, input, select, summary, textarea, video";var nn={element:null,x:0,y:0};function cs(){addEventListener("click",Zi,{capture:!0})}function Zi(e){let t=e.target,n=t.closest("label")||t.closest(Qi)||t,{detail:o,clientX:s,clientY:a}=e;o===1&&(nn={element:n,x:s,y:a}),!(o<2||n===nn.element||!el(s,a))&&(e.preventDefault(),e.stopImmediatePropagation())}var el=(e,t)=>Math.hypot(e-nn.x,t-nn.y)<8;var ds="a[href], button:not(:disabled, .danger), summary, input[type=checkbox]",_e=[];function us(){addEventListener("focusin",({target:e})=>_e=tl(e)),addEventListener("focusout",({target:e})=>queueMicrotask(()=>nl(e))),new MutationObserver(ol).observe(document.body,{childList:!0,subtree:!0,attributes:!0,attributeFilter:["disabled"]})}function tl(e){let t=[];for(let n=e;n.parentElement&&(t.push({element:n,index:[...n.parentElement.children].indexOf(n)}),n.localName!=="main");n=n.parentElement);return t}function nl(e){e.isConnected&&!e.matches(":disabled")&&document.activeElement===document.body&&_e[0]?.element===e&&(_e=[])}function ol(){let[e]=_e;!e||document.activeElement!==document.body||(e.element.isConnected?e.element.matches(":disabled")||e.element.focus({preventScroll:!0}):(al()||document.querySelector("main"))?.focus({preventScroll:!0}))}function al(){let e=_e.findIndex(({element:t})=>t.localName==="main")-1;for(let t=_e.findIndex(({element:n})=>n.isConnected);t>0&&t<=e;t+=1){let n=[..._e[t].element.children],{index:o}=_e[t-1];for(let s of[...n.slice(o),...n.slice(0,o).reverse()]){let a=[s,...s.querySelectorAll(ds)].find(sl);if(a)return a}}return null}var sl=e=>e.matches(ds)&&e.checkVisibility();for(let e of["dragover","drop"])addEventListener(e,t=>{let{dataTransfer:n,target:o}=t;o instanceof HTMLInputElement&&o.type==="file"||!n?.types.includes("Files")||(t.preventDefault(),e==="dragover"&&(n.dropEffect="none"))});us();cs();var ps=document.getElementById("app");ps.replaceChildren();to(c`<${as} />`,ps);ht||jo();
