@@ -199,3 +199,16 @@ def test_empty_file_of_a_brand_is_refused_at_its_field(visitor: Visitor, name: s
     page.get_by_role("button", name="Make the brand").click()
     expect(page.locator(f"#brand-{name}-error")).to_have_text("The file is empty.")
     assert visitor.context.request.get(f"{visitor.base_url}/brands").json() == []
+
+
+def test_too_many_links_are_not_sent_by_keys_either(visitor: Visitor) -> None:
+    """The shortcut needs no button, which is disabled; the answer was about wrong links."""
+    page = visitor.page
+    page.fill("#links", "\n".join(f"http://127.0.0.1:9/{n}.mp4" for n in range(501)))
+    page.get_by_text("500 links at most.").wait_for()
+    posts: list[str] = []
+    page.on("request", lambda sent: posts.append(sent.url) if sent.method == "POST" else None)
+    page.locator("#links").press("Control+Enter")
+    page.wait_for_timeout(300)
+    expect(page.locator("form > .failure")).to_have_count(0)
+    assert posts == []

@@ -98,7 +98,7 @@ export function NewTask() {
     if (section === "new") goTo(...where);
   };
   const send = async () => {
-    if (busy.value || !lines.length) return;
+    if (busy.value || !lines.length || lines.length > MAX_LINES) return;
     busy.value = true;
     accepted.value = error.value = null;
     refused.value = {};
