@@ -327,3 +327,17 @@ def test_button_names_how_many_clips_it_shows(visitor: Visitor, system: RunningS
     expect(page.locator(".card")).to_have_count(120)
     page.get_by_role("button", name="Show 80 more").click()
     expect(page.locator(".card")).to_have_count(200)
+
+
+def test_task_is_found_by_its_long_link(visitor: Visitor, system: RunningSystem) -> None:
+    """As one that is signed for an hour: the list "cannot be requested like this"."""
+    page = visitor.page
+    system.add_tasks(visitor.email, 2)
+    link = f"https://media.example.com/race.mp4?signature={'🎬é' * 200}"
+    task_id = system.task_id(visitor.email, "Race 1")
+    system.execute(f"UPDATE tasks SET url = '{link}' WHERE id = '{task_id}'")
+    visitor.open("tasks")
+    page.fill("#search", link)
+    page.locator("#search").press("Enter")
+    expect(page.locator(".row strong")).to_have_text(["Race 1"])
+    expect(page.locator("#search")).to_have_value(link)

@@ -10,6 +10,9 @@ import { List } from "./task_list.js";
 
 const FILTERS = [["all", ""], ["live", LIVE.filter((status) => status !== "planned").join(",")], ["planned", "planned"], ["done", "done"], ["failed", "failed"], ["canceled", "canceled"]];
 
+/** Characters of a search that the API takes; links may have more, and their beginning finds them too. */
+const MAX_SEARCH = 200;
+
 // Outside of the component: filter and search text are kept while the reader opens a task.
 const filter = signal("all");
 const text = signal("");
@@ -34,7 +37,7 @@ export function Tasks() {
       <div role="group" aria-label=${t("tasks.filter")}>
         ${FILTERS.map(([name]) => html`<button key=${name} class="chip" aria-pressed=${name === filter.value} onClick=${() => (filter.value = name)}>${t(`filter.${name}`)}</button>`)}
       </div>
-      <form role="search" onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); searched.value = text.value.trim(); }}>
+      <form role="search" onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); searched.value = [...text.value.trim()].slice(0, MAX_SEARCH).join(""); }}>
         <label class="hidden" for="search">${t("tasks.search")}</label>
         <input id="search" type="search" placeholder=${t("tasks.search")} value=${text.value}
           onInput=${(/** @type {any} */ event) => { text.value = event.target.value; if (!text.value) searched.value = ""; }} />
