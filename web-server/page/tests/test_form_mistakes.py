@@ -5,6 +5,7 @@ import re
 import pytest
 from conftest import Visitor, lose_answer
 from playwright.sync_api import FilePayload, Page, expect
+from running_system import RunningSystem
 
 PASTED = """# Sunday
 
@@ -212,3 +213,19 @@ def test_too_many_links_are_not_sent_by_keys_either(visitor: Visitor) -> None:
     page.wait_for_timeout(300)
     expect(page.locator("form > .failure")).to_have_count(0)
     assert posts == []
+
+
+def test_too_many_moments_are_named(visitor: Visitor, system: RunningSystem) -> None:
+    """Also in the plan of a video of three hours: one changed line was "Too long."."""
+    page = visitor.page
+    page.fill("#links", "http://127.0.0.1:9/race.mp4")
+    _open_options(page)
+    page.fill("#segments", "0:01 - 0:02\n" * 501)
+    page.locator("form button.primary").click()
+    expect(page.locator("#segments-error")).to_have_text("500 lines at most.")
+    task_id = system.add_long_task(visitor.email, 501)
+    system.execute(f"UPDATE tasks SET status = 'planned' WHERE id = '{task_id}'")
+    visitor.show(f"task/{task_id}")
+    page.get_by_text("Change where clips begin and end").click()
+    page.get_by_role("button", name="Plan again").click()
+    expect(page.locator("#plan-error")).to_have_text("500 lines at most.")

@@ -48,10 +48,15 @@ function timeOf(field, text) {
   return seconds;
 }
 
-/** Return the segments of lines such as `1:05 - 1:25 name`; raise ApiError for a line of another form.
+const MAX_SEGMENTS = 500;
+
+/** Return the segments of lines such as `1:05 - 1:25 name`; raise ApiError for a line of another form, or for more
+ * lines than the API takes.
  * @param {string} text */
 export function segmentsOf(text) {
-  return text.split("\n").filter((line) => line.trim()).map((line, index) => {
+  const lines = text.split("\n").filter((line) => line.trim());
+  if (lines.length > MAX_SEGMENTS) throw refusal("segments", "segments_too_many");
+  return lines.map((line, index) => {
     const [, start, end, name] = /^\s*([\d:.,]+)\s*[-–—]\s*([\d:.,]+)\s*(.*)$/.exec(line) || [];
     const segment = { start_s: secondsOf(start || ""), end_s: secondsOf(end || "") };
     if (Number.isNaN(segment.start_s + segment.end_s)) throw refusal(`segments.${index}`, "segment_invalid");
