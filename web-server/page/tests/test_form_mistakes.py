@@ -229,3 +229,26 @@ def test_too_many_moments_are_named(visitor: Visitor, system: RunningSystem) -> 
     page.get_by_text("Change where clips begin and end").click()
     page.get_by_role("button", name="Plan again").click()
     expect(page.locator("#plan-error")).to_have_text("500 lines at most.")
+
+
+def test_chosen_brand_that_was_deleted_is_shown_as_such(visitor: Visitor) -> None:
+    """The default was shown as the choice, and could not be chosen: it was already."""
+    page, request = visitor.page, visitor.context.request
+    address = f"{visitor.base_url}/brands"
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    brand = request.post(address, multipart={"name": "Red"}, headers=headers).json()
+    visitor.show("brand")
+    visitor.show("new")
+    _open_options(page)
+    page.select_option("#brand_id", label="Red")
+    assert request.delete(f"{address}/{brand['brand_id']}", headers=headers).ok
+    visitor.show("brand")
+    visitor.show("new")
+    expect(page.locator("#brand_id option:checked")).to_have_text("A deleted brand")
+    page.fill("#links", "http://127.0.0.1:9/race.mp4")
+    page.locator("form button.primary").click()
+    expect(page.locator("#brand_id-error")).to_have_text("This account has no such brand.")
+    expect(page.locator("#brand_id")).to_be_focused()
+    page.select_option("#brand_id", label="None")
+    page.locator("form button.primary").click()
+    page.wait_for_url("**/#/task/*")

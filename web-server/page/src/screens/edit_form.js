@@ -115,7 +115,7 @@ export function byLink(error, links) {
   return sentences;
 }
 
-const FIELDS = ["name", "part_seconds", "start_s", "end_s", "segments"];
+const FIELDS = ["name", "brand_id", "part_seconds", "start_s", "end_s", "segments"];
 
 /** Return the sentence for each field of the form that was refused. @param {ApiError} error */
 export function byField(error) {

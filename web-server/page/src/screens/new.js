@@ -193,7 +193,7 @@ function Options({ isBatch, wrong }) {
       options=${[...ASPECTS.map(([key, width, height]) => [key, key, html`<${Frame} width=${width} height=${height} />`]), ["source", t("new.source")]]} />
     <${Choice} legend=${t("new.fit")} name="fit" value=${edit.value.fit} onChange=${set("fit")}
       options=${["crop", "pad", "blur"].map((key) => [key, t(`fit.${key}`)])} />
-    <${BrandChoice} value=${edit.value.brand_id} onChange=${typed("brand_id")} />
+    <${BrandChoice} value=${edit.value.brand_id} error=${wrong.brand_id} onChange=${typed("brand_id")} />
     <${Choice} legend=${t("new.quality")} name="quality" value=${edit.value.quality} onChange=${set("quality")}
       options=${["fast", "balanced", "small"].map((key) => [key, t(`quality.${key}`)])} />
     <${Choice} legend=${t("new.cut")} name="cut" value=${edit.value.cut} onChange=${set("cut")}
@@ -219,15 +219,17 @@ function Options({ isBatch, wrong }) {
   </details>`;
 }
 
-/** @param {{value: string, onChange: (event: Event) => void}} props */
-function BrandChoice({ value, onChange }) {
-  const brands = usePolled("/brands", () => 0).state.value.value || [];
+/** @param {{value: string, error: string | undefined, onChange: (event: Event) => void}} props */
+function BrandChoice({ value, error, onChange }) {
+  const brands = usePolled("/brands", () => 0).state.value.value;
   const standard = usePolled("/brands/default", () => 0).state.value.value;
   const usual = standard && (standard.brand_id || "built-in");
-  const own = brands.map((/** @type {any} */ each) => [each.brand_id, each.name]);
+  const own = (brands || []).map((/** @type {any} */ each) => [each.brand_id, each.name]);
   const choices = [["built-in", t("brand.built_in")], ["none", t("brand.none")], ...own];
   const [, usualName] = choices.find(([key]) => key === usual) || ["", "…"];
-  return html`<${Field} id="brand_id" label=${t("nav.brand")} hint=${html`<a href="#/brand">${t("brand.own")}</a>`}>
+  // Deleted since it was chosen: a list without it would show the default, and the form be refused.
+  if (value && brands && !choices.some(([key]) => key === value)) choices.push([value, t("brand.gone")]);
+  return html`<${Field} id="brand_id" label=${t("nav.brand")} error=${error} hint=${html`<a href="#/brand">${t("brand.own")}</a>`}>
     <select id="brand_id" onChange=${onChange}>
       ${[["", t("brand.usual", { name: usualName })], ...choices]
         .map(([key, label]) => html`<option key=${key} value=${key} selected=${key === value}>${label}</option>`)}
