@@ -2,6 +2,7 @@
 // The page's frame: header, navigation, the screen that the URL's hash names, the log-in dialog.
 import { useEffect, useLayoutEffect } from "preact/hooks";
 import { isHelpOpen, listen } from "./keys.js";
+import { LogOut } from "./logout.js";
 import { usePolled } from "./poll.js";
 import { place } from "./router.js";
 import { Account } from "./screens/account.js";
@@ -13,7 +14,7 @@ import { LogInDialog, SignIn } from "./screens/signin.js";
 import { System } from "./screens/system.js";
 import { Task } from "./screens/task.js";
 import { Tasks } from "./screens/tasks.js";
-import { isStillIn, logOut, startError, state, user } from "./session.js";
+import { isStillIn, startError, state, user } from "./session.js";
 import { Dialog, Failure, html, LiveRegion, LostConnection } from "./ui.js";
 import { LANGUAGES, language, setLanguage, t } from "./words.js";
 
@@ -49,7 +50,7 @@ function OwnPage() {
       <div class="end">
         <${SystemState} />
         <${LanguageChoice} />
-        ${!isOut && html`<button class="quiet" onClick=${logOut}>${t("nav.logout")}</button>`}
+        ${!isOut && html`<${LogOut} label=${t("nav.logout")} kind="quiet" />`}
       </div>
     </header>
     <${LostConnection} />

@@ -163,12 +163,26 @@ def test_file_may_be_dropped_on_a_field_for_files(visitor: Visitor) -> None:
     assert not visitor.page.evaluate(DROP, ["#brand-before", "logo.png"])
 
 
-def test_log_out_ends_uploads(visitor: Visitor, video_url: str) -> None:
+@pytest.mark.parametrize("button", ["Log out", "Log out everywhere"])
+def test_log_out_ends_uploads_after_a_question(
+    visitor: Visitor, video_url: str, button: str
+) -> None:
+    """It was a click beside the language, and the hours of a large file were lost."""
+    page = visitor.page
     waiting = _hold_pieces(visitor)
-    visitor.page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _film(visitor, video_url))
     visitor.wait_until(lambda: waiting, "a piece")
-    visitor.page.get_by_role("button", name="Log out").click()
-    visitor.page.wait_for_selector("#email")
+    visitor.open("account")
+    page.get_by_role("button", name=button, exact=True).click()
+    dialog = page.get_by_role("dialog", name="Log out now?")
+    dialog.get_by_role("button", name="Keep sending").click()
+    expect(page.locator("dialog")).to_have_count(0)
+    visitor.open("new")
+    expect(page.locator(".drop li")).to_have_count(1)
+    visitor.open("account")
+    page.get_by_role("button", name=button, exact=True).click()
+    dialog.get_by_role("button", name=button).click()
+    page.wait_for_selector("#email")
     visitor.sign_up()
     expect(visitor.page.locator(".drop li")).to_have_count(0)
 

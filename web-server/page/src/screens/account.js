@@ -5,8 +5,9 @@ import { call } from "../api.js";
 import { ConfirmButton } from "../confirm.js";
 import { Copy } from "../copy.js";
 import { areKeysOn, switchKeys } from "../keys.js";
+import { LogOut } from "../logout.js";
 import { usePolled } from "../poll.js";
-import { leave, logOut, user } from "../session.js";
+import { leave, user } from "../session.js";
 import { announce, Dialog, Failure, Field, html, useAttempt } from "../ui.js";
 import { ago, date, lasting, sentenceOf, sizeOf, t } from "../words.js";
 import { Password } from "./signin.js";
@@ -29,7 +30,7 @@ export function Account() {
       <label class="check"><input type="checkbox" checked=${areKeysOn.value} onChange=${(/** @type {any} */ event) => switchKeys(event.target.checked)} /> ${t("account.keyboard")}</label>
       <p class="facts">${t("account.keyboard_list")}</p>
       <div class="actions">
-        <button onClick=${logOut}>${t("account.everywhere")}</button>
+        <${LogOut} label=${t("account.everywhere")} />
         <${DeleteAccount} />
       </div>
     </section>

@@ -25,7 +25,7 @@ const GONE = [404, 409, 410];
 const rows = signal(/** @type {Row[]} */ ([]));
 /** Files whose task is being made or, if they were canceled meanwhile, deleted. */
 const unsettled = signal(/** @type {File[]} */ ([]));
-const isSending = computed(() => unsettled.value.length > 0 || rows.value.some((row) => !row.taskId && !row.error));
+export const isSending = computed(() => unsettled.value.length > 0 || rows.value.some((row) => !row.taskId && !row.error));
 
 const askBeforeLeaving = (/** @type {Event} */ event) => event.preventDefault();
 effect(() => {
