@@ -19,7 +19,7 @@ from idrl_testing.waiting import wait_until
 
 # Holds each call of a file until the pipe in the environment is closed.
 APP = """
-import os, pathlib, resource, threading, time
+import os, pathlib, re, resource, threading, time
 
 while pathlib.Path("imports_wait").exists():
     time.sleep(0.05)
@@ -46,8 +46,9 @@ def application(environ, start_response):
     change_limits(environ["PATH_INFO"])
     if environ["PATH_INFO"] == "/slow":
         time.sleep(0.5)
-    if environ["PATH_INFO"].endswith((".zip", "/parts/0", ".jpg")):
-        pathlib.Path(environ["PATH_INFO"].split("/")[2]).touch()
+    path = re.sub("/+", "/", environ["PATH_INFO"]).rstrip("/")
+    if path.endswith((".zip", "/parts/0", ".jpg")):
+        pathlib.Path(path.split("/")[2]).touch()
         os.read(int(os.environ["HOLD"]), 1)
     pid = str(os.getpid()).encode()
     body = b"ok" if environ["PATH_INFO"] == "/tasks" else pid
@@ -92,7 +93,15 @@ def call(port: int, path: str, method: str = "GET") -> http.client.HTTPConnectio
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("file", ["clips.zip", "parts/0", "contact-sheet.jpg"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("clips.zip", "parts/0", "contact-sheet.jpg"),
+        # As callers may write the same paths.
+        *("clips%2Ezip", "parts/%30", "contact-sheet.jpg/", "preview.jpg//?x", "preview.jpg#x"),
+        "/" * 1000 + "preview.jpg",
+    ],
+)
 def test_readers_of_files_keep_no_other_call_waiting(
     port: int, tmp_path: Path, file: str, method: str
 ) -> None:

@@ -12,6 +12,7 @@ import time
 from functools import partial
 from selectors import EVENT_READ
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from gunicorn.workers.gthread import (
     TConn,
@@ -21,23 +22,24 @@ from gunicorn.workers.gthread import (
 from idrl_common.gunicorn_reload import RELOAD
 from idrl_common.thread_pool import ThreadPool
 
-_HEALTH = (b"GET /health", b"HEAD /health")
-_STATUS = (b"GET /ready", b"HEAD /ready", b"GET /metrics", b"HEAD /metrics")
+_HEALTH = frozenset({b"GET /health", b"HEAD /health"})
+_STATUS = frozenset({b"GET /ready", b"HEAD /ready", b"GET /metrics", b"HEAD /metrics"})
 # Clips and ZIPs are sent for as long as the reader takes (nginx keeps a mebibyte of each), so they
 # must not occupy the threads of others.
-_FILE = re.compile(rb"(GET|HEAD) /+[^ ?]*/(clips\.zip|parts/[0-9]+)[ ?]")
+_FILE = re.compile(rb"(GET|HEAD) /.*/(clips\.zip|parts/[0-9]+)", re.DOTALL)
 # More than the tasks service sends at once, so that it can refuse the others.
 _FILE_THREADS = 64
 # Pictures are drawn one after the other, since each occupies a core: calls wait for their turn.
-_PICTURE = re.compile(rb"(GET|HEAD) /+[^ ?]*/(preview|contact-sheet)\.jpg[ ?]")
+_PICTURE = re.compile(rb"(GET|HEAD) /.*/(preview|contact-sheet)\.jpg", re.DOTALL)
 _PICTURE_THREADS = 24
 # Uploads: a body arrives as slowly as the client sends it.
 # Brands are checked and encoded during the call.
-_UPLOAD = re.compile(rb"(PATCH|POST) /+(uploads|brands)[/ ?]")
+_UPLOAD = re.compile(rb"(PATCH|POST) /(uploads|brands)(/.*)?", re.DOTALL)
 # More than the uploads and brands together that the tasks service takes at once, so that it can
 # answer the next one with 503.
 _UPLOAD_THREADS = 84
-_PEEKED_BYTES = 256
+_PEEKED_BYTES = 8192  # a request line of the length that nginx and gunicorn take
+_SLASHES, _BEHIND_PATH = re.compile(rb"/{2,}"), re.compile(rb"[ ?#]")
 # gunicorn touches its heartbeat file in each round of its event loop, twice a request, and releases
 # the GIL each time. Its master kills a worker only after 30 s without a heartbeat.
 _HEARTBEAT_S = 0.5
@@ -145,15 +147,16 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
             begin = conn.sock.recv(_PEEKED_BYTES, flags)
         except OSError:  # no data, or closed by the peer: gunicorn handles both
             begin = b""
-        if begin.startswith(_HEALTH):
+        call = _call_of(begin)
+        if call in _HEALTH:
             return self._health_pool
-        if begin.startswith(_STATUS):
+        if call in _STATUS:
             return self._status_pool
-        if _FILE.match(begin):
+        if _FILE.fullmatch(call):
             return self._file_pool
-        if _PICTURE.match(begin):
+        if _PICTURE.fullmatch(call):
             return self._picture_pool
-        if _UPLOAD.match(begin):
+        if _UPLOAD.fullmatch(call):
             return self._upload_pool
         pool: ThreadPool = self.tpool
         return pool
@@ -166,3 +169,13 @@ class StatusFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no t
         super()._cap_keepalive(deadline)
         for connection in self.pending_conns:
             connection.timeout = min(connection.timeout, deadline)
+
+
+def _call_of(begin: bytes) -> bytes:
+    """Return method and path of a request that begins so, the path as the apps route it.
+
+    However it is written: `//tasks/7/clips%2Ezip/?x` is `/tasks/7/clips.zip`.
+    """
+    method, _, target = begin.partition(b" ")
+    path = unquote_to_bytes(_BEHIND_PATH.split(target, maxsplit=1)[0])
+    return method + b" " + _SLASHES.sub(b"/", path).rstrip(b"/")
