@@ -78,12 +78,18 @@ class Stamps:
             self.pts = [*accumulate(self.durations[:-1], initial=known[0])]
             self.order = [*self.pts]
 
-    def shift(self, ticks: int) -> None:
-        """Move all stamps."""
-        if ticks:
-            self.replaced = self.pts
-            self.pts = [None if pts is None else pts + ticks for pts in self.pts]
-            self.order = [None if time is None else time + ticks for time in self.order]
+    def shift_first(self, ticks: int) -> None:
+        """Move the stamps up to the first one that goes back; all where none does."""
+        if not ticks:
+            return
+        steps = enumerate(pairwise(self.order), 1)
+        behind = (at for at, (time, later) in steps if (later or 0) < (time or 0))
+        end = next(behind, len(self.order))
+        self.replaced = self.pts
+        self.pts, self.order = (
+            [None if time is None else time + ticks for time in times[:end]] + times[end:]
+            for times in (self.pts, self.order)
+        )
 
     def as_read(self, shifts: list[int | None]) -> list[int | None]:
         """Return what to add to the PTS as read, of `shifts` of `pts`."""
@@ -211,7 +217,8 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
     if demuxer == "avi" and sound_index in stamps:
         stamps[sound_index].follow_durations()
     if demuxer == "ogg" and is_flac:
-        stamps[sound_index].shift(flac_start(path, stamps[sound_index].durations))
+        # Later pages have the right stamps, which go back behind the first one.
+        stamps[sound_index].shift_first(flac_start(path, stamps[sound_index].durations))
     for of in stamps.values():
         of.drop_contradicting()
         of.order_by_edits()
