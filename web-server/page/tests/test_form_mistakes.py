@@ -1,6 +1,7 @@
 """What people paste and mistype: read as it was meant, or refused where it stands."""
 
 import re
+from pathlib import Path
 
 import pytest
 from conftest import Visitor, lose_answer
@@ -252,3 +253,21 @@ def test_chosen_brand_that_was_deleted_is_shown_as_such(visitor: Visitor) -> Non
     page.select_option("#brand_id", label="None")
     page.locator("form button.primary").click()
     page.wait_for_url("**/#/task/*")
+
+
+def test_files_of_a_brand_that_are_too_large_are_not_sent(visitor: Visitor, tmp_path: Path) -> None:
+    """They were, to be answered by "Send less, in several steps.", which no brand allows."""
+    page = visitor.page
+    posts: list[str] = []
+    page.on("request", lambda sent: posts.append(sent.url) if sent.method == "POST" else None)
+    visitor.show("brand")
+    page.fill("#brand-name", "Red")
+    for name, size_mib in (("before", 20), ("after", 13)):
+        with (tmp_path / f"{name}.mp4").open("wb") as file:
+            file.truncate(size_mib * 1024 * 1024)
+        page.set_input_files(f"#brand-{name}", tmp_path / f"{name}.mp4")
+    page.get_by_role("button", name="Make the brand").click()
+    expect(page.locator("form > .failure")).to_have_text(
+        "The files of a brand may have 32 MiB together."
+    )
+    assert posts == []

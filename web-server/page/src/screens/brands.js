@@ -8,6 +8,8 @@ import { announce, Choice, Failure, Field, html, useAttempt } from "../ui.js";
 import { sentenceOf, t } from "../words.js";
 
 const FILES = ["before", "after", "watermark"];
+/** Of the files of a brand together. */
+const MAX_BYTES = 32 * 1024 * 1024;
 const IMAGES = "image/png,image/jpeg,image/webp";
 const PLACES = ["top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"];
 
@@ -128,7 +130,8 @@ function NewBrand({ onMade }) {
   </form>`;
 }
 
-/** Return the form's fields as the API takes them: percentages as fractions of 1, no empty file fields.
+/** Return the form's fields as the API takes them: percentages as fractions of 1, no empty file fields. Raise
+ * ApiError for files that are too large, before they are sent.
  * @param {FormData} form @param {string} place */
 function sent(form, place) {
   const body = new FormData();
@@ -136,8 +139,11 @@ function sent(form, place) {
   body.set("watermark_place", place);
   body.set("watermark_width", String(Number(form.get("width")) / 100));
   body.set("watermark_opacity", String(Number(form.get("opacity")) / 100));
+  let bytes = 0;
   for (const name of FILES) {
     const file = form.get(name);
+    if (file instanceof File) bytes += file.size;
+    if (bytes > MAX_BYTES) throw new ApiError(413, { code: "brand_files_too_large" });
     if (file instanceof File && file.name) body.set(name, file); // of a field without a file it is empty
   }
   return body;
