@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import jwt
 import pytest
@@ -185,6 +187,17 @@ def test_nginx_sends_what_a_link_shows_by_the_owners_token(
     token = answer.headers["X-Accel-Authorization"].removeprefix("Bearer ")
     claims = jwt.decode(token, keys.public, algorithms=["EdDSA"], audience="idrl")
     assert claims["exp"] - time.time() <= 120
+
+
+@pytest.mark.parametrize(("body", "valid_s"), [({}, 86_400), ({"expires_in_s": 60}, 60)])
+def test_link_shows_when_it_expires(
+    client: FlaskClient, headers: dict[str, str], body: dict[str, object], valid_s: int
+) -> None:
+    """To its owner, and to callers without an account."""
+    made = client.post(f"/tasks/{TASK}/links", json=body, headers=headers).get_json()
+    expires_at = datetime.fromisoformat(made["expires_at"])
+    assert abs(expires_at - datetime.now(UTC) - timedelta(seconds=valid_s)) < timedelta(seconds=30)
+    assert client.get(urlsplit(made["url"]).path).get_json()["expires_at"] == made["expires_at"]
 
 
 def test_expired_link(
