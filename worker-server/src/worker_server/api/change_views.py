@@ -11,7 +11,7 @@ from idrl_common.validation import parse_body
 from worker_server.api import change_conditions, services, task_reads
 from worker_server.api.edits import changed_edit
 from worker_server.api.ids import parse_id
-from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
+from worker_server.api.queries import TaskNotFound, TaskWithParts
 from worker_server.api.schemas import TaskChange, task_document
 from worker_server.queue.cancellation import Deletion
 from worker_server.queue.sql_common import Check
@@ -56,7 +56,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     @routes.post("/<task_id>/retry")
     def retry_task(task_id: str) -> tuple[Response, int, dict[str, str]]:
         key = parse_id(task_id, TaskNotFound)
-        document = task_document(*services.retry_task(caller().user_id, key, current().quotas))
+        document = task_document(services.retry_task(caller().user_id, key, current().quotas))
         return jsonify(document), 202, {"Location": document["link"]}
 
     def check_of(task_id: uuid.UUID) -> Check:
@@ -64,9 +64,8 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         tag = partial(task_reads.locked_tag, caller().user_id, task_id, services.blocked_by(share))
         return partial(change_conditions.require, tag)
 
-    def response_of(task: tuple[TaskFacts, list[PartFacts]]) -> Response:
-        facts, parts = task
+    def response_of(task: TaskWithParts) -> Response:
         blocked_by = services.blocked_by(share)
-        return jsonify(task_document(facts, PartTotals.of(parts), parts, blocked_by=blocked_by))
+        return jsonify(task_document(task, task["parts"], blocked_by=blocked_by))
 
     return routes

@@ -1,8 +1,8 @@
 """What the API reads of tasks: prepared queries, one round trip and one JSON text each."""
 
 import uuid
-from collections.abc import Callable, Collection
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from collections.abc import Callable
+from typing import Any, NotRequired, TypedDict
 
 from sqlalchemy import func, select
 
@@ -48,23 +48,31 @@ FACTS = f"""tasks.id, tasks.url, tasks.name, tasks.external_id, tasks.metadata,
 # its parts too, whose xmin only grow, so their count and sum identify them, and on its expiry.
 PARTS_VERSION = "count(*) || ' ' || coalesce(sum(parts.xmin::text::bigint), 0)"
 _EXPIRY_VERSION = "coalesce(expiry.at || ' ' || expiry.is_soon, '')"
+_NEXT_TRY = (
+    f"min(run_after) FILTER (WHERE status = '{PartStatus.WAITING}' AND error_code IS NOT NULL)"
+)
+_TOTALS = f"""count(*) AS parts_total,
+    count(*) FILTER (WHERE status = '{PartStatus.DONE}') AS parts_done,
+    coalesce(avg(progress), 0)::float8 AS parts_progress,
+    min(error_code) FILTER (WHERE status = '{PartStatus.WAITING}') AS parts_waiting_for,
+    {_TIME_OF.format(_NEXT_TRY)} AS parts_waiting_until,
+    {PARTS_VERSION} AS parts_version"""
 # PostgreSQL builds the JSON text: psycopg2 would make a Python object of each column.
 _TASK = PreparedQuery(
     "fetch_task",
     "uuid, bigint",
     f"""
     SELECT row_to_json(task)::text FROM (
-        SELECT {FACTS}, tasks.edit, of_task.parts,
-            concat_ws(' ', tasks.xmin, {_EXPIRY_VERSION}, of_task.version) AS row_version
+        SELECT {FACTS}, tasks.edit, of_task.*,
+            concat_ws(' ', tasks.xmin, {_EXPIRY_VERSION}, parts_version) AS row_version
         FROM tasks {EXPIRY} CROSS JOIN LATERAL (
-            SELECT json_agg(json_build_object(
+            SELECT coalesce(json_agg(json_build_object(
                 'number', number, 'segment', segment, 'name', name, 'status', status,
                 'progress', progress, 'start_s', start_s, 'end_s', end_s, 'attempt', attempt,
                 'size_bytes', size_bytes, 'sha256', sha256, 'frames', frames,
                 'rendered_by', rendered_by, 'concealed_frames', concealed_frames,
-                'error_code', error_code, 'error_message', error_message,
-                'run_after', {_TIME_OF.format("run_after")}
-            ) ORDER BY number) AS parts, {PARTS_VERSION} AS version
+                'error_code', error_code, 'error_message', error_message
+            ) ORDER BY number), '[]') AS parts, {_TOTALS}
             FROM parts WHERE task_id = tasks.id
         ) AS of_task
         WHERE tasks.id = $1 AND owner_id = $2
@@ -84,18 +92,7 @@ _TASK_ROW_VERSION = PreparedQuery(
 ROW_VERSION = f"concat_ws(' ', tasks.id, row_xmin, {_EXPIRY_VERSION}, parts_version)"
 CREATED_US = "(extract(epoch FROM tasks.created_at) * 1000000)::bigint"
 LIST_FACTS = f"{FACTS}, {CREATED_US} AS created_us, {ROW_VERSION} AS row_version"
-_NEXT_TRY = (
-    f"min(run_after) FILTER (WHERE status = '{PartStatus.WAITING}' AND error_code IS NOT NULL)"
-)
-PARTS_TOTALS = f"""
-    SELECT count(*) AS parts_total,
-        count(*) FILTER (WHERE status = '{PartStatus.DONE}') AS parts_done,
-        coalesce(avg(progress), 0)::float8 AS parts_progress,
-        min(error_code) FILTER (WHERE status = '{PartStatus.WAITING}') AS parts_waiting_for,
-        {_TIME_OF.format(_NEXT_TRY)} AS parts_waiting_until,
-        {PARTS_VERSION} AS parts_version
-    FROM parts WHERE task_id = tasks.id
-"""  # noqa: S608 # made of constants
+PARTS_TOTALS = f"SELECT {_TOTALS} FROM parts WHERE task_id = tasks.id"  # noqa: S608 # constants
 
 
 class TaskNotFound(Exception):
@@ -123,7 +120,6 @@ class PartFacts(TypedDict):
     concealed_frames: int | None
     error_code: str | None
     error_message: str | None
-    run_after: str
 
 
 class TaskFacts(TypedDict):
@@ -156,21 +152,13 @@ class TaskFacts(TypedDict):
     expires_soon: bool
 
 
-class TaskWithParts(TaskFacts):
-    """A task with its parts; `row_version` changes whenever one of their rows does."""
+class CountedTask(TaskFacts):
+    """A task with the totals of its parts; `parts_progress` is their mean (0 to 100).
 
-    row_version: str
-    parts: list[PartFacts] | None
-
-
-class ListedTask(TaskFacts):
-    """A task of a list, with the totals of its parts; `created_us` is exact, unlike `created_at`.
-
-    `row_version` changes whenever the task's row or a part's does.
+    `parts_waiting_for` is the error code for which one of them waits for another attempt,
+    `parts_waiting_until` when that begins.
     """
 
-    row_version: str
-    created_us: int
     parts_total: int
     parts_done: int
     parts_progress: float
@@ -178,45 +166,24 @@ class ListedTask(TaskFacts):
     parts_waiting_until: str | None
 
 
-class PartTotals(NamedTuple):
-    """Totals of a task's parts; `progress` is their mean (0 to 100).
+class TaskWithParts(CountedTask):
+    """A task with its parts in order, none until the source is probed.
 
-    `waiting_for` is the error code for which one of them waits for another attempt.
+    `row_version` changes whenever the task's row or a part's does.
     """
 
-    total: int = 0
-    done: int = 0
-    progress: float = 0
-    waiting_for: str | None = None
-    waiting_until: str | None = None
-
-    @classmethod
-    def of(cls, parts: Collection[PartFacts]) -> "PartTotals":
-        """Return the totals of parts that were read already."""
-        if not parts:
-            return cls()
-        done = sum(part["status"] == PartStatus.DONE for part in parts)
-        progress = sum(part["progress"] for part in parts) / len(parts)
-        waiting = [
-            (part["error_code"], part["run_after"])
-            for part in parts
-            if part["status"] == PartStatus.WAITING and part["error_code"]
-        ]
-        if not waiting:
-            return cls(len(parts), done, progress)
-        codes, times = zip(*waiting, strict=True)
-        return cls(len(parts), done, progress, min(codes), min(times))
+    row_version: str
+    parts: list[PartFacts]
 
 
-def totals_of(task: ListedTask) -> PartTotals:
-    """Return the totals that the list's query has made."""
-    return PartTotals(
-        task["parts_total"],
-        task["parts_done"],
-        task["parts_progress"],
-        task["parts_waiting_for"],
-        task["parts_waiting_until"],
-    )
+class ListedTask(CountedTask):
+    """A task of a list; `created_us` is exact, unlike `created_at`.
+
+    `row_version` changes whenever the task's row or a part's does.
+    """
+
+    row_version: str
+    created_us: int
 
 
 def task_version(owner_id: int, task_id: uuid.UUID, fetch: Callable[..., Any] = fetch_json) -> str:
@@ -227,15 +194,12 @@ def task_version(owner_id: int, task_id: uuid.UUID, fetch: Callable[..., Any] = 
     return version
 
 
-def get_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskWithParts, list[PartFacts]]:
-    """Return the task and its parts in order, none until the source is probed.
-
-    Raise TaskNotFound.
-    """
+def get_task(owner_id: int, task_id: uuid.UUID) -> TaskWithParts:
+    """Return the task; raise TaskNotFound."""
     task: TaskWithParts | None = fetch_json(_TASK, str(task_id), owner_id)
     if task is None:
         raise TaskNotFound
-    return task, task["parts"] or []
+    return task
 
 
 def database_uptime_s() -> float:

@@ -20,7 +20,7 @@ from idrl_common.settings import MAX_BODY_BYTES
 from idrl_common.times import utc_text
 from idrl_common.validation import Body, CleanStr, Query
 from worker_server.api.labels import ExternalId, Metadata, Name, default_name
-from worker_server.api.queries import PartFacts, PartTotals, TaskFacts
+from worker_server.api.queries import CountedTask, PartFacts, TaskFacts
 from worker_server.edits import Edit
 from worker_server.queue.estimates import QueueEstimates
 from worker_server.queue.events import Event
@@ -151,8 +151,7 @@ class Listing(Query):
 
 
 def task_document(
-    task: TaskFacts,
-    totals: PartTotals,
+    task: CountedTask,
     parts: list[PartFacts] | None = None,
     *,
     blocked_by: str | None = None,
@@ -162,8 +161,8 @@ def task_document(
 
     `blocked_by` is why workers claim no work now; `estimates` are those of queued tasks.
     """
-    progress = _progress(task, totals)
-    waiting_for, waiting_until = _waiting(task, totals, blocked_by)
+    progress = _progress(task)
+    waiting_for, waiting_until = _waiting(task, blocked_by)
     document: dict[str, Any] = {
         "task_id": task["id"],
         "url": task["url"],
@@ -182,8 +181,8 @@ def task_document(
         "finished_at": task["finished_at"],
         "updated_at": task["updated_at"],
         "source": source_document(task["source"]) if task["source"] else None,
-        "parts_total": totals.total or None,
-        "parts_done": totals.done,
+        "parts_total": task["parts_total"] or None,
+        "parts_done": task["parts_done"],
         "canceled_in_ms": task["canceled_in_ms"],
         "freed_bytes": task["freed_bytes"],
         "start": "manual" if task["starts_manually"] else "auto",
@@ -231,12 +230,12 @@ def part_link(task_id: str, number: int) -> str:
     return f"/tasks/{task_id}/parts/{number}"
 
 
-def _progress(task: TaskFacts, totals: PartTotals) -> float:
+def _progress(task: CountedTask) -> float:
     if task["status"] == TaskStatus.DONE:
         return 100
-    if totals.total:
+    if task["parts_total"]:
         # 100 only once the task is done, not while the last part is being published.
-        return min(99.0, 100 * _DOWNLOAD_SHARE + totals.progress * (1 - _DOWNLOAD_SHARE))
+        return min(99.0, 100 * _DOWNLOAD_SHARE + task["parts_progress"] * (1 - _DOWNLOAD_SHARE))
     return task["progress"] * _DOWNLOAD_SHARE
 
 
@@ -256,14 +255,12 @@ def _eta_s(task: TaskFacts, progress: float, estimates: QueueEstimates | None) -
     return round(max(0.0, elapsed_s * (100 - progress) / gone), 1)
 
 
-def _waiting(
-    task: TaskFacts, totals: PartTotals, blocked_by: str | None
-) -> tuple[str | None, str | None]:
+def _waiting(task: CountedTask, blocked_by: str | None) -> tuple[str | None, str | None]:
     """Return what the task, or a part of it, waits for, and when the next attempt begins."""
     if task["status"] == TaskStatus.QUEUED and task["error_code"]:
         return task["error_code"], task["run_after"]
     if task["status"] == TaskStatus.PROCESSING:
-        return totals.waiting_for or blocked_by, totals.waiting_until
+        return task["parts_waiting_for"] or blocked_by, task["parts_waiting_until"]
     return blocked_by if task["status"] == TaskStatus.QUEUED else None, None
 
 

@@ -12,7 +12,7 @@ from worker_server.api import batch_queries, queries
 from worker_server.api.batch_queries import BatchNotFound, BatchRow
 from worker_server.api.clip_queries import Clip, PartNotFound, PartNotReady
 from worker_server.api.labels import default_name
-from worker_server.api.queries import PartFacts, PartTotals, TaskFacts, TaskNotFound
+from worker_server.api.queries import CountedTask, TaskNotFound, TaskWithParts
 from worker_server.api.webhook_payloads import delete_with_payloads
 from worker_server.db import fetch_json_within, transaction
 from worker_server.errors import FailureCode
@@ -67,9 +67,7 @@ def blocked_by(share: ShareMonitor) -> FailureCode | None:
     return None if error is None else error.code
 
 
-def submit_task(
-    submission: Submission, quotas: Quotas
-) -> tuple[TaskFacts, PartTotals, Sequence[LimitState]]:
+def submit_task(submission: Submission, quotas: Quotas) -> tuple[CountedTask, Sequence[LimitState]]:
     """Store the task and wake a worker; a repeated request returns the first one's task.
 
     Also return what is left of the owner's limits. Raise IdempotencyKeyReused or QuotaExceeded.
@@ -77,15 +75,14 @@ def submit_task(
     task, is_new, limits = submissions.create_task(submission, quotas)
     if is_new:
         wakeups.send_later(wakeups.FETCH)
-        return facts_of(task), PartTotals(), limits
+        return facts_of(task), limits
     try:
-        facts, parts = queries.get_task(submission.owner_id, task.id)
+        return queries.get_task(submission.owner_id, task.id), ()
     except TaskNotFound:  # deleted meanwhile: answer with the task as it was stored
-        return facts_of(task), PartTotals(), ()
-    return facts, PartTotals.of(parts), ()
+        return facts_of(task), ()
 
 
-def repeated_task(request: RequestKey) -> tuple[TaskFacts, PartTotals] | None:
+def repeated_task(request: RequestKey) -> TaskWithParts | None:
     """Return the task of an earlier request with this key; None where there is none.
 
     Raise IdempotencyKeyReused.
@@ -94,10 +91,9 @@ def repeated_task(request: RequestKey) -> tuple[TaskFacts, PartTotals] | None:
     if task_id is None:
         return None
     try:
-        facts, parts = queries.get_task(request.owner_id, task_id)
+        return queries.get_task(request.owner_id, task_id)
     except TaskNotFound:  # deleted meanwhile
         return None
-    return facts, PartTotals.of(parts)
 
 
 def repeated_batch(request: RequestKey) -> tuple[BatchRow, list[str]] | None:
@@ -173,7 +169,7 @@ def change_task(
     editor: Editor | None,
     quotas: Quotas,
     check: Check = no_check,
-) -> tuple[TaskFacts, list[PartFacts]]:
+) -> TaskWithParts:
     """Change what the owner may change of a task and return the task.
 
     With an `editor` a planned task is planned again. Raise TaskNotFound, NotPlanned or
@@ -187,7 +183,7 @@ def change_task(
     return queries.get_task(owner_id, task_id)
 
 
-def start_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, list[PartFacts]]:
+def start_task(owner_id: int, task_id: uuid.UUID) -> TaskWithParts:
     """Start a planned task and wake workers; a repeated call changes nothing.
 
     Raise TaskNotFound or NotPlanned.
@@ -200,7 +196,7 @@ def start_task(owner_id: int, task_id: uuid.UUID) -> tuple[TaskFacts, list[PartF
     return queries.get_task(owner_id, task_id)
 
 
-def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas) -> tuple[TaskFacts, PartTotals]:
+def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas) -> TaskWithParts:
     """Queue a failed task again and wake a worker.
 
     Raise TaskNotFound, NotFailed or QuotaExceeded.
@@ -208,8 +204,7 @@ def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas) -> tuple[TaskF
     if not requeueing.retry_task(owner_id, task_id, quotas):
         raise TaskNotFound
     wakeups.send_later(wakeups.FETCH)
-    facts, parts = queries.get_task(owner_id, task_id)
-    return facts, PartTotals.of(parts)
+    return queries.get_task(owner_id, task_id)
 
 
 def record_lost_clip(clip: Clip) -> Exception:
@@ -242,10 +237,10 @@ def list_events(owner_id: int, task_id: uuid.UUID, after: int, limit: int) -> li
     return events
 
 
-def facts_of(task: Task) -> TaskFacts:
+def facts_of(task: Task) -> CountedTask:
     """Return what the database would return of a task that no worker has claimed."""
     accepted_at = utc_text(task.created_at)
-    return TaskFacts(
+    return CountedTask(
         id=str(task.id),
         url=task.url,
         name=task.name,
@@ -271,4 +266,9 @@ def facts_of(task: Task) -> TaskFacts:
         starts_manually=task.starts_manually,
         expires_at=None,
         expires_soon=False,
+        parts_total=0,
+        parts_done=0,
+        parts_progress=0,
+        parts_waiting_for=None,
+        parts_waiting_until=None,
     )

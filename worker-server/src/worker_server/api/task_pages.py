@@ -23,8 +23,6 @@ from worker_server.api.queries import (
     PARTS_VERSION,
     ROW_VERSION,
     ListedTask,
-    PartTotals,
-    totals_of,
 )
 from worker_server.db import PreparedQuery, fetch_json
 
@@ -54,13 +52,13 @@ class TaskFilter:
 class Page:
     """Some tasks in order, and where the next page begins: None on the last page."""
 
-    tasks: list[tuple[ListedTask, PartTotals]]
+    tasks: list[ListedTask]
     end: Position | None
 
     @property
     def version(self) -> list[str]:
         """What the page's tag is made of: its rows' versions, and whether it has a next page."""
-        rows = [task["row_version"] for task, _ in self.tasks]
+        rows = [task["row_version"] for task in self.tasks]
         return rows if self.end is None else [*rows, _HAS_NEXT_PAGE]
 
 
@@ -76,7 +74,7 @@ class PageRequest:
 
 
 def fetch_page(request: PageRequest, fetch: Callable[..., Any] = fetch_json) -> Page:
-    """Return the page, each task with the totals of its parts."""
+    """Return the page."""
     shape, values = _shape(request)
     documents, last = fetch(_documents_query(shape), *values), None
     if request.where.text is not None:
@@ -86,7 +84,7 @@ def fetch_page(request: PageRequest, fetch: Callable[..., Any] = fetch_json) -> 
         tasks = tasks[: request.limit]
         last = tasks[-1]
     end = Position(last["created_us"], uuid.UUID(last["id"])) if last else None
-    return Page([(task, totals_of(task)) for task in tasks], end)
+    return Page(tasks, end)
 
 
 def fetch_version(request: PageRequest) -> list[str]:

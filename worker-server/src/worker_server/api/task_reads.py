@@ -8,7 +8,6 @@ from idrl_common import cursors
 from idrl_common.cursors import Position
 from idrl_common.paging import next_link, read_page
 from worker_server.api import queries, services, tags
-from worker_server.api.queries import PartTotals
 from worker_server.api.schemas import EventListing, Listing, event_document, task_document
 from worker_server.api.task_pages import (
     Page,
@@ -35,10 +34,8 @@ def task_response(
         tag = tags.weak_tag([queries.task_version(owner_id, task_id)], blocked_by)
         if tags.is_known(tag):
             return tags.not_modified(tag)
-    task, parts = queries.get_task(owner_id, task_id)
-    document = task_document(
-        task, PartTotals.of(parts), parts, blocked_by=blocked_by, estimates=estimates
-    )
+    task = queries.get_task(owner_id, task_id)
+    document = task_document(task, task["parts"], blocked_by=blocked_by, estimates=estimates)
     return tags.tagged(jsonify(document), tags.weak_tag([task["row_version"]], blocked_by))
 
 
@@ -64,8 +61,7 @@ def page_response(
     if tags.is_known(tag):
         return tags.not_modified(tag)
     documents = [
-        task_document(task, totals, blocked_by=blocked_by, estimates=estimates)
-        for task, totals in page.tasks
+        task_document(task, blocked_by=blocked_by, estimates=estimates) for task in page.tasks
     ]
     response = tags.tagged(jsonify(documents), tag)
     if page.end is not None:

@@ -19,7 +19,7 @@ from worker_server.api.clips import ClipGone, ClipSender
 from worker_server.api.idempotency import request_key
 from worker_server.api.ids import parse_id
 from worker_server.api.labels import default_name
-from worker_server.api.queries import PartTotals, TaskFacts, TaskNotFound
+from worker_server.api.queries import CountedTask, TaskNotFound
 from worker_server.api.schemas import (
     EventListing,
     Listing,
@@ -53,8 +53,8 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
         request.max_content_length = MAX_TASK_BODY_BYTES
         body = parse_body(NewTask)
         key = request_key(body)
-        facts, totals, limits = _repeated(key) or _accepted(body, key, share)
-        document = task_document(facts, totals)
+        task, limits = _repeated(key) or _accepted(body, key, share)
+        document = task_document(task)
         headers = {"Location": document["link"], **rate_limits.headers_of(limits)}
         return jsonify(document), 202, headers
 
@@ -90,13 +90,13 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     return routes
 
 
-Stored = tuple[TaskFacts, PartTotals, Sequence[LimitState]]
+Stored = tuple[CountedTask, Sequence[LimitState]]
 
 
 def _repeated(key: RequestKey) -> Stored | None:
     """Return what an earlier request with the same Idempotency-Key has stored."""
     repeated = services.repeated_task(key)
-    return None if repeated is None else (*repeated, ())
+    return None if repeated is None else (repeated, ())
 
 
 def _accepted(body: NewTask, key: RequestKey, share: ShareMonitor) -> Stored:

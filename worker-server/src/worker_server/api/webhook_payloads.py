@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from idrl_common.times import utc_text
 from worker_server.api.batch_documents import batch_document
 from worker_server.api.batch_queries import BatchNotFound, get_batch
-from worker_server.api.queries import PartTotals, TaskNotFound, get_task
+from worker_server.api.queries import TaskNotFound, get_task
 from worker_server.api.schemas import task_document
 from worker_server.queue import unsent_events
 from worker_server.queue.unsent_events import EventsUnsent
@@ -70,6 +70,6 @@ def _data(event: WebhookEvent) -> dict[str, Any]:
         return batch_document(*get_batch(event.owner_id, event.batch_id))
     if event.task_id is None:
         return {"webhook_id": str(event.webhook_id)}  # a test event belongs to no task
-    task, parts = get_task(event.owner_id, event.task_id)
-    data = task_document(task, PartTotals.of(parts), parts)
+    task = get_task(event.owner_id, event.task_id)
+    data = task_document(task, task["parts"])
     return data if event.part is None else {**data, "part": event.part}
