@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from worker_server.db import (
     service_engine_options,
     transaction,
 )
+from worker_server.models import QueuePause
 from worker_server.settings import Settings
 from worker_testing import post
 
@@ -66,6 +68,21 @@ def test_transaction_within_another_one_ends_with_it() -> None:
             inner.execute(paused, {"kind": "render"})
     with transaction() as session:
         assert session.scalar(known) == ["fetch", "render"]
+
+
+@pytest.mark.usefixtures("app")
+def test_row_stays_readable_after_its_transaction_and_the_next_reads_it_again() -> None:
+    with transaction() as session:
+        stored = QueuePause(kind="fetch")
+        session.add(stored)
+    default = stored.paused_at
+    assert default is not None
+    with transaction() as session:
+        session.execute(text("UPDATE queue_pauses SET paused_at = paused_at - interval '1 h'"))
+    with transaction() as session:
+        read = session.get_one(QueuePause, "fetch")
+    assert default - read.paused_at == timedelta(hours=1)
+    assert stored.paused_at == default
 
 
 @pytest.mark.usefixtures("app")

@@ -25,14 +25,17 @@ _MISTAKES = ("26", "34", "54", "55000")
 _READ_ONLY = "25006"
 # Key in `Session.info` while a block of `transaction` is being executed.
 _IS_OPEN = "idrl.transaction"
+# Rows that were read stay readable after the commit: `transactions` detaches them.
+SESSION_OPTIONS: dict[str, Any] = {"expire_on_commit": False}
 Transaction = Callable[[], AbstractContextManager[scoped_session[SessionT]]]
 
 
 def transactions(session: scoped_session[SessionT]) -> Transaction[SessionT]:
     """Return `transaction`: its block gets `session`, and commits, or rolls back on a raise.
 
-    A block within another one belongs to it: with a commit of its own it would end the other's
-    transaction half-way, and release its locks.
+    Its rows are detached then: they stay as they were, and the next block reads them again.
+    `session` has SESSION_OPTIONS. A block within another one belongs to it: with a commit of its
+    own it would end the other's transaction half-way, and release its locks.
     """
 
     @contextmanager
@@ -49,6 +52,7 @@ def transactions(session: scoped_session[SessionT]) -> Transaction[SessionT]:
             session.rollback()
             raise
         finally:
+            session.expunge_all()
             del info[_IS_OPEN]
 
     return transaction

@@ -47,9 +47,7 @@ class TooManyKeys(Exception):
 def get_user(user_id: int) -> User:
     """Return the account; raise NoResultFound when it was deleted a moment ago."""
     with transaction() as session:
-        user = session.scalars(select(User).where(User.id == user_id)).one()
-        session.expunge_all()
-        return user
+        return session.scalars(select(User).where(User.id == user_id)).one()
 
 
 def change_profile(user: User, username: str | None = None, email: str | None = None) -> User:
@@ -110,8 +108,6 @@ def end_tokens(user_id: int, *, if_password_hash: str | None = None, **changed: 
         user.tokens_valid_after = ended if last is None else max(ended, last + _SHORTEST)
         for name, value in changed.items():
             setattr(user, name, value)
-        session.flush()
-        session.expunge_all()
         return user
 
 
@@ -156,9 +152,6 @@ def create_key(user_id: int, name: str, expires_in_days: int | None) -> tuple[Ap
         if (session.scalar(count) or 0) >= MAX_KEYS:
             raise TooManyKeys
         session.add(row)
-        session.flush()
-        session.refresh(row)
-        session.expunge_all()
     return row, key
 
 
@@ -167,9 +160,7 @@ def list_keys(user_id: int, limit: int, after: Position | None = None) -> list[A
     owned = select(ApiKey).where(ApiKey.user_id == user_id)
     page = newest_first(owned, (ApiKey.created_at, ApiKey.id), limit, after)
     with transaction() as session:
-        keys = list(session.scalars(page))
-        session.expunge_all()
-        return keys
+        return list(session.scalars(page))
 
 
 def delete_key(user_id: int, key_id: uuid.UUID) -> None:

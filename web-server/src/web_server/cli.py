@@ -137,7 +137,6 @@ def _find(email: str) -> User:
     with transaction() as session:
         # PostgreSQL has no text with a NUL or a lone surrogate, which stands for a wrong byte.
         user = session.scalar(same) if known.isprintable() else None
-        session.expunge_all()
     if user is None:
         raise click.ClickException("There is no account with this email.")
     return user

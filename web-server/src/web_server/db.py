@@ -5,13 +5,14 @@ from flask_sqlalchemy import SQLAlchemy
 
 from idrl_common.database import (
     LIVENESS_EVENTS,
+    SESSION_OPTIONS,
     CheckoutLimit,
     leave_read_only_servers,
     transactions,
 )
 from web_server.models import Base
 
-db = SQLAlchemy(model_class=Base)
+db = SQLAlchemy(model_class=Base, session_options=SESSION_OPTIONS)
 transaction = transactions(db.session)
 # No request waits longer than 15 s: for a place in the pool, to connect (5 s), and for the answer.
 CHECKOUT_S = 6

@@ -105,7 +105,6 @@ def _verified(email: str, password: str) -> User:
     known = select(User).where(func.lower(User.email) == func.lower(email))
     with transaction() as session:
         user = session.scalar(known)
-        session.expunge_all()  # keeps loaded attributes readable after the commit
     if not verify_password(password, user.password_hash if user else None) or user is None:
         raise BadCredentials
     if is_outdated(user.password_hash):

@@ -26,6 +26,7 @@ from tenacity import (
 
 from idrl_common.database import (
     LIVENESS_EVENTS,
+    SESSION_OPTIONS,
     CheckoutLimit,
     is_outage,
     leave_read_only_servers,
@@ -37,7 +38,7 @@ from worker_server.models import Base
 P = ParamSpec("P")
 T = TypeVar("T")
 
-db = SQLAlchemy(model_class=Base)
+db = SQLAlchemy(model_class=Base, session_options=SESSION_OPTIONS)
 _transaction = transactions(db.session)
 # Name in the error raised by the trigger that rejects rows of a deleted account.
 _OWNER_EXISTS = "owner_exists"

@@ -80,7 +80,6 @@ def create(
         row = {"id": uuid.uuid4(), **vars(brand)}
         created = session.scalars(insert(Brand).values(row).returning(Brand)).one()
         check(session)
-        session.expunge(created)
         return created
 
 
@@ -91,7 +90,6 @@ def find(owner_id: int, brand_id: uuid.UUID) -> Brand:
         brand = session.scalar(owned)
         if brand is None:
             raise BrandNotFound
-        session.expunge(brand)
         return brand
 
 
@@ -100,9 +98,7 @@ def list_brands(owner_id: int, limit: int, after: Position | None = None) -> lis
     owned = select(Brand).where(Brand.owner_id == owner_id, _is_listed())
     page = newest_first(owned, (Brand.created_at, Brand.id), limit, after)
     with transaction() as session:
-        brands = session.scalars(page).all()
-        session.expunge_all()
-        return list(brands)
+        return list(session.scalars(page))
 
 
 def delete_brand(owner_id: int, brand_id: uuid.UUID) -> None:

@@ -85,7 +85,6 @@ def create_task(submission: Submission, quotas: Quotas = _NO_QUOTAS) -> Accepted
                 return Accepted(task, is_new=True, limits=limits)
             first = find_first(session, Task, submission)
             if first is not None:
-                session.expunge(first)  # keep this state: a worker may claim the task at once
                 return Accepted(first, is_new=False)
     raise RuntimeError("tasks with this Idempotency-Key are created and deleted all the time")
 

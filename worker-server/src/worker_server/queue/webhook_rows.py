@@ -64,9 +64,6 @@ def create(owner_id: int, url: str, events: Sequence[str], secret: bytes) -> Web
             raise TooManyWebhooks
         row = Webhook(owner_id=owner_id, url=url, events=list(events), secret=secret)
         session.add(row)
-        session.flush()
-        session.refresh(row)
-        session.expunge(row)
         return row
 
 
@@ -75,17 +72,13 @@ def list_webhooks(owner_id: int, limit: int, after: Position | None = None) -> l
     of_account = select(Webhook).where(*_of_account(owner_id))
     page = newest_first(of_account, (Webhook.created_at, Webhook.id), limit, after)
     with transaction() as session:
-        rows = session.scalars(page).all()
-        session.expunge_all()
-        return list(rows)
+        return list(session.scalars(page))
 
 
 def find(owner_id: int, webhook_id: uuid.UUID) -> Webhook:
     """Return the webhook; raise WebhookNotFound."""
     with transaction() as session:
-        row = _owned(session, owner_id, webhook_id)
-        session.expunge(row)
-        return row
+        return _owned(session, owner_id, webhook_id)
 
 
 def delete_webhook(owner_id: int, webhook_id: uuid.UUID) -> None:
@@ -114,9 +107,6 @@ def send_test(owner_id: int, webhook_id: uuid.UUID) -> WebhookDelivery:
             raise TooManyTests
         row = WebhookDelivery(webhook_id=webhook_id, event=TEST_EVENT)
         session.add(row)
-        session.flush()
-        session.refresh(row)
-        session.expunge(row)
         return row
 
 
@@ -131,9 +121,7 @@ def list_deliveries(
     columns = (WebhookDelivery.event_at, WebhookDelivery.id)
     with transaction() as session:
         _owned(session, owner_id, webhook_id)
-        rows = session.scalars(newest_first(of_webhook, columns, limit, after)).all()
-        session.expunge_all()
-        return list(rows)
+        return list(session.scalars(newest_first(of_webhook, columns, limit, after)))
 
 
 def resend(owner_id: int, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> WebhookDelivery:
@@ -148,9 +136,7 @@ def resend(owner_id: int, webhook_id: uuid.UUID, delivery_id: uuid.UUID) -> Webh
         statement = update(WebhookDelivery).where(*which).values(reset_values)
         if session.scalar(statement.returning(WebhookDelivery.id)) is None:
             raise WebhookNotFound
-        row = session.scalars(select(WebhookDelivery).where(*which)).one()
-        session.expunge(row)
-        return row
+        return session.scalars(select(WebhookDelivery).where(*which)).one()
 
 
 def end_deliveries_of_disabled() -> None:

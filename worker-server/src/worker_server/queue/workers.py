@@ -126,7 +126,6 @@ def liveness() -> Liveness:
     is_alive = Worker.seen_at.between(seconds_from_now(-ALIVE_S), seconds_from_now(ALIVE_S))
     with transaction() as session:
         live = session.scalars(select(Worker).where(is_alive)).all()
-        session.expunge_all()
         sweeps = session.execute(select(Sweep.step, age, Sweep.done_at)).all()
     return Liveness(
         workers=dict(Counter(kind for worker in live for kind in worker.kinds)),
