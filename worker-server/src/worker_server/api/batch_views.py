@@ -22,7 +22,7 @@ from worker_server.api.batch_queries import BatchNotFound, BatchRow
 from worker_server.api.brand_choices import with_brands
 from worker_server.api.caller_urls import check_callback_url, url_error
 from worker_server.api.edits import edits_of_items
-from worker_server.api.idempotency import request_key
+from worker_server.api.idempotency import idempotent_request
 from worker_server.api.ids import parse_id
 from worker_server.api.labels import default_name
 from worker_server.api.schemas import BatchListing, NewBatch, NewTask
@@ -31,7 +31,7 @@ from worker_server.db import fetch_json_within
 from worker_server.edits import Edit
 from worker_server.queue.batches import BatchSubmission
 from worker_server.queue.cancellation import Deletion
-from worker_server.queue.idempotency import RequestKey
+from worker_server.queue.idempotency import IdempotentRequest
 from worker_server.queue.quotas import LimitState
 from worker_server.queue.submissions import Submission
 from worker_server.settings import current
@@ -49,7 +49,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     @routes.post("")
     def create_batch() -> tuple[Response, int, dict[str, str]]:
         body = _parse_new_batch()
-        key = request_key(body)
+        key = idempotent_request(body)
         facts, task_ids, limits = _repeated(key) or _accepted(body, key, share)
         document = batch_document(facts, task_ids)
         headers = {"Location": document["link"], **rate_limits.headers_of(limits)}
@@ -97,13 +97,13 @@ def _parse_new_batch() -> NewBatch:
 Stored = tuple[BatchRow, list[str], Sequence[LimitState]]
 
 
-def _repeated(key: RequestKey) -> Stored | None:
+def _repeated(key: IdempotentRequest) -> Stored | None:
     """Return what an earlier request with the same Idempotency-Key has stored."""
     repeated = services.repeated_batch(key)
     return None if repeated is None else (*repeated, ())
 
 
-def _accepted(body: NewBatch, key: RequestKey, share: ShareMonitor) -> Stored:
+def _accepted(body: NewBatch, key: IdempotentRequest, share: ShareMonitor) -> Stored:
     """Store the batch; raise QuotaExceeded or a Problem."""
     check_callback_url(body.callback_url)
     tasks = _submissions(body)

@@ -8,7 +8,7 @@ from flask import request
 from idrl_common.access import caller
 from idrl_common.problems import Problem
 from idrl_common.validation import Body
-from worker_server.queue.idempotency import RequestKey
+from worker_server.queue.idempotency import IdempotentRequest
 
 _KEY_LENGTH = range(1, 256)
 
@@ -25,10 +25,11 @@ def _idempotency_key() -> str | None:
     return key
 
 
-def request_key(body: Body) -> RequestKey:
+def idempotent_request(body: Body) -> IdempotentRequest:
     """Return what shows whether the current request repeats another one."""
     key = _idempotency_key()
-    return RequestKey(caller().user_id, key, body_sha256(body) if key else None)
+    digest = body_sha256(body) if key else None
+    return IdempotentRequest(caller().user_id, idempotency_key=key, body_sha256=digest)
 
 
 def body_sha256(body: Body) -> str:

@@ -29,7 +29,7 @@ from worker_server.queue import (
 from worker_server.queue.batches import BatchSubmission
 from worker_server.queue.cancellation import Deletion
 from worker_server.queue.events import Event, list_events as list_task_events
-from worker_server.queue.idempotency import RequestKey, find_repeated
+from worker_server.queue.idempotency import IdempotentRequest, find_repeated
 from worker_server.queue.planning import Editor
 from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.sql_common import Check, no_check
@@ -82,7 +82,7 @@ def submit_task(submission: Submission, quotas: Quotas) -> tuple[CountedTask, Se
         return facts_of(task), ()
 
 
-def repeated_task(request: RequestKey) -> TaskWithParts | None:
+def repeated_task(request: IdempotentRequest) -> TaskWithParts | None:
     """Return the task of an earlier request with this key; None where there is none.
 
     Raise IdempotencyKeyReused.
@@ -96,7 +96,7 @@ def repeated_task(request: RequestKey) -> TaskWithParts | None:
         return None
 
 
-def repeated_batch(request: RequestKey) -> tuple[BatchRow, list[str]] | None:
+def repeated_batch(request: IdempotentRequest) -> tuple[BatchRow, list[str]] | None:
     """Return the batch of an earlier request with this key, and the ids of its tasks.
 
     None where there is none. Raise IdempotencyKeyReused.

@@ -16,7 +16,7 @@ from worker_server.api.caller_urls import check_callback_url
 from worker_server.api.clip_names import clip_name, stem_of
 from worker_server.api.clip_queries import get_clip
 from worker_server.api.clips import ClipGone, ClipSender
-from worker_server.api.idempotency import request_key
+from worker_server.api.idempotency import idempotent_request
 from worker_server.api.ids import parse_id
 from worker_server.api.labels import default_name
 from worker_server.api.queries import CountedTask, TaskNotFound
@@ -30,7 +30,7 @@ from worker_server.api.slots import slots_for
 from worker_server.edits import Edit
 from worker_server.fetching import check_url
 from worker_server.queue.estimates import QueueEstimates
-from worker_server.queue.idempotency import RequestKey
+from worker_server.queue.idempotency import IdempotentRequest
 from worker_server.queue.quotas import LimitState
 from worker_server.queue.submissions import Submission
 from worker_server.settings import Settings, current
@@ -52,7 +52,7 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     def create_task() -> tuple[Response, int, dict[str, str]]:
         request.max_content_length = MAX_TASK_BODY_BYTES
         body = parse_body(NewTask)
-        key = request_key(body)
+        key = idempotent_request(body)
         task, limits = _repeated(key) or _accepted(body, key, share)
         document = task_document(task)
         headers = {"Location": document["link"], **rate_limits.headers_of(limits)}
@@ -93,13 +93,13 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
 Stored = tuple[CountedTask, Sequence[LimitState]]
 
 
-def _repeated(key: RequestKey) -> Stored | None:
+def _repeated(key: IdempotentRequest) -> Stored | None:
     """Return what an earlier request with the same Idempotency-Key has stored."""
     repeated = services.repeated_task(key)
     return None if repeated is None else (repeated, ())
 
 
-def _accepted(body: NewTask, key: RequestKey, share: ShareMonitor) -> Stored:
+def _accepted(body: NewTask, key: IdempotentRequest, share: ShareMonitor) -> Stored:
     """Store the task; raise UrlRefused, QuotaExceeded or a Problem."""
     settings = current()
     _check_source(body, settings)
@@ -115,7 +115,7 @@ def _check_source(body: NewTask, settings: Settings) -> None:
         check_url(body.url, allow_hosts=allow, deny_hosts=deny)
 
 
-def _submission(body: NewTask, key: RequestKey, settings: Settings) -> Submission:
+def _submission(body: NewTask, key: IdempotentRequest, settings: Settings) -> Submission:
     return Submission(
         owner_id=caller().user_id,
         url=body.source_url,

@@ -12,7 +12,12 @@ from worker_server.db import transaction
 from worker_server.models import Batch, Task
 from worker_server.queue import callbacks, uploads
 from worker_server.queue.cancellation import Deletion, delete_locked_tasks, in_one_transaction
-from worker_server.queue.idempotency import IDEMPOTENCY_HOURS, find_first, release_old_key
+from worker_server.queue.idempotency import (
+    IDEMPOTENCY_HOURS,
+    IdempotentRequest,
+    find_first,
+    release_old_key,
+)
 from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.sql_common import Check, ScopedSession, no_check
 from worker_server.queue.statements import for_each_page, load
@@ -28,14 +33,11 @@ _MAX_TRIES = 10
 
 
 @dataclass(frozen=True)
-class BatchSubmission:
-    """A batch to be accepted; `body_sha256` tells a repeated request from another one."""
+class BatchSubmission(IdempotentRequest):
+    """A batch to be accepted."""
 
-    owner_id: int
     tasks: Sequence[Submission]
     name: str | None = None
-    idempotency_key: str | None = None
-    body_sha256: str | None = None
     callback_url: str | None = None
 
 

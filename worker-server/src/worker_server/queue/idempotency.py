@@ -1,9 +1,9 @@
 """Idempotency keys: one key makes one task and one batch, however often it is sent in a day."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import ColumnElement, func, select, update
 
@@ -22,32 +22,17 @@ class IdempotencyKeyReused(Exception):
         super().__init__("This Idempotency-Key was used before, with another body.")
 
 
-class Request(Protocol):
-    """What shows whether a request repeats an earlier one."""
-
-    @property
-    def owner_id(self) -> int:
-        """Whose request it is."""
-
-    @property
-    def idempotency_key(self) -> str | None:
-        """The key; None for a request without one."""
-
-    @property
-    def body_sha256(self) -> str | None:
-        """The digest of what was sent."""
-
-
 @dataclass(frozen=True)
-class RequestKey:
-    """Whose request it is; its key and the digest of its body, None without a key."""
+class IdempotentRequest:
+    """Whose request it is; its key and the digest (hex) of its body, None without a key."""
 
     owner_id: int
-    idempotency_key: str | None
-    body_sha256: str | None
+    _: KW_ONLY
+    idempotency_key: str | None = None
+    body_sha256: str | None = None
 
 
-def release_old_key(session: ScopedSession, model: type[Row], request: Request) -> None:
+def release_old_key(session: ScopedSession, model: type[Row], request: IdempotentRequest) -> None:
     """Free the request's key where the row that has it is older than a day."""
     if request.idempotency_key is not None:
         old = update(model).where(
@@ -56,7 +41,7 @@ def release_old_key(session: ScopedSession, model: type[Row], request: Request) 
         session.execute(old.values(idempotency_key=None))
 
 
-def find_first(session: ScopedSession, model: type[Row], request: Request) -> Row | None:
+def find_first(session: ScopedSession, model: type[Row], request: IdempotentRequest) -> Row | None:
     """Return the row of the first request with this key; None where there is none.
 
     Raise IdempotencyKeyReused.
@@ -68,7 +53,7 @@ def find_first(session: ScopedSession, model: type[Row], request: Request) -> Ro
     return row
 
 
-def find_repeated(model: type[Row], request: Request) -> uuid.UUID | None:
+def find_repeated(model: type[Row], request: IdempotentRequest) -> uuid.UUID | None:
     """Return the id of what an earlier request with this key has stored; None where nothing is.
 
     Raise IdempotencyKeyReused. A repeated request is answered whatever has changed since the first
@@ -81,7 +66,7 @@ def find_repeated(model: type[Row], request: Request) -> uuid.UUID | None:
         return None if first is None else first.id
 
 
-def _same_key(model: type[Row], request: Request) -> tuple[ColumnElement[bool], ...]:
+def _same_key(model: type[Row], request: IdempotentRequest) -> tuple[ColumnElement[bool], ...]:
     return (
         model.owner_id == request.owner_id,
         model.idempotency_key == request.idempotency_key,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from worker_server.db import transaction
 from worker_server.models import Task
 from worker_server.queue import callbacks, uploads
-from worker_server.queue.idempotency import find_first, release_old_key
+from worker_server.queue.idempotency import IdempotentRequest, find_first, release_old_key
 from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.sql_common import ScopedSession, lock_for_owner
 from worker_server.queue.statements import load
@@ -36,10 +36,9 @@ _MAX_TRIES = 10
 
 
 @dataclass(frozen=True)
-class Submission:
-    """A task to be accepted; `body_sha256` tells a repeated request from another one."""
+class Submission(IdempotentRequest):
+    """A task to be accepted."""
 
-    owner_id: int
     url: str
     name: str | None = None
     external_id: str | None = None
@@ -47,8 +46,6 @@ class Submission:
     edit: dict[str, Any] | None = None
     starts_manually: bool = False
     request_id: str | None = None
-    idempotency_key: str | None = None
-    body_sha256: str | None = None
     traceparent: str | None = None
     callback_url: str | None = None
 
