@@ -63,7 +63,7 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
 def _check_quota(brand: NewBrand, session: ScopedSession) -> None:
     """Raise TooManyBytes where the account has no space for the brand of this transaction."""
     quotas = current().quotas.of_account(session, brand.owner_id)
-    quotas.check_new_brand(session, brand.owner_id, brand.size_bytes)
+    quotas.check_new_bytes(session, brand.owner_id, brand.size_bytes)
 
 
 def _left_s(draft: BrandDraft) -> float:

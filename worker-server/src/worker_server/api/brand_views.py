@@ -125,7 +125,7 @@ def _temporary_folder() -> Iterator[Path]:
 def _require_space(owner_id: int) -> None:
     """Raise QuotaExceeded where the account's quota of bytes is used up."""
     with transaction() as session:
-        current().quotas.of_account(session, owner_id).check_brand(session, owner_id)
+        current().quotas.of_account(session, owner_id).check_bytes(session, owner_id)
 
 
 def _draft(

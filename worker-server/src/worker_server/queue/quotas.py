@@ -116,7 +116,7 @@ class Quotas:
         lock_owner(session, owner_id)
         return [
             *self._check_live_tasks(session, owner_id, new_tasks),
-            *self._check_bytes(session, owner_id, sources),
+            *self.check_bytes(session, owner_id, sources),
             *self._check_source_seconds(session, owner_id),
         ]
 
@@ -131,7 +131,7 @@ class Quotas:
         if self.live_tasks or self.size_bytes:
             lock_owner(session, owner_id)
             self._check_live_tasks(session, owner_id, new_tasks=1)
-            self._check_bytes(session, owner_id, sources)
+            self.check_bytes(session, owner_id, sources)
 
     def check_more_seconds(self, session: ScopedSession, owner_id: int, seconds: float) -> None:
         """Raise TooManySourceSeconds where another edit needs more than is left of the day."""
@@ -140,28 +140,29 @@ class Quotas:
             if seconds > left:
                 raise TooManySourceSeconds(state)
 
-    def check_upload(self, session: ScopedSession, owner_id: int, new_bytes: int) -> None:
+    def check_bytes(
+        self, session: ScopedSession, owner_id: int, sources: Collection[uuid.UUID] = ()
+    ) -> list[LimitState]:
+        """Return what is left of the bytes; raise TooManyBytes where nothing is.
+
+        The uploads `sources` do not count.
+        """
+        if not self.size_bytes:
+            return []
+        left = max(0, self._left_bytes(session, owner_id, sources))
+        state = LimitState("clip-bytes", self.size_bytes, left)
+        if not left:
+            raise TooManyBytes(state)
+        return [state]
+
+    def check_new_bytes(self, session: ScopedSession, owner_id: int, new_bytes: int) -> None:
         """Raise TooManyBytes where the files exceed the quota.
 
-        They include the `new_bytes` of this transaction, and the caller has locked the owner.
+        They include the `new_bytes` of the upload or brand that this transaction has stored.
         """
-        if self.size_bytes:
-            self._check_new_bytes(session, owner_id, new_bytes)
-
-    def check_brand(self, session: ScopedSession, owner_id: int) -> None:
-        """Raise TooManyBytes where the quota is used up."""
-        self._check_bytes(session, owner_id)
-
-    def check_new_brand(self, session: ScopedSession, owner_id: int, new_bytes: int) -> None:
-        """Raise TooManyBytes where the files exceed the quota.
-
-        They include the `new_bytes` of this transaction's brand.
-        """
-        if self.size_bytes:
-            lock_owner(session, owner_id)
-            self._check_new_bytes(session, owner_id, new_bytes)
-
-    def _check_new_bytes(self, session: ScopedSession, owner_id: int, new_bytes: int) -> None:
+        if not self.size_bytes:
+            return
+        lock_owner(session, owner_id)
         left = self._left_bytes(session, owner_id)
         if left < 0:
             raise TooManyBytes(LimitState("clip-bytes", self.size_bytes, max(0, left + new_bytes)))
@@ -177,17 +178,6 @@ class Quotas:
             left_before = max(0, left + new_tasks)
             raise refusal(LimitState("live-tasks", self.live_tasks, left_before))
         return [LimitState("live-tasks", self.live_tasks, left)]
-
-    def _check_bytes(
-        self, session: ScopedSession, owner_id: int, sources: Collection[uuid.UUID] = ()
-    ) -> list[LimitState]:
-        if not self.size_bytes:
-            return []
-        left = max(0, self._left_bytes(session, owner_id, sources))
-        state = LimitState("clip-bytes", self.size_bytes, left)
-        if not left:
-            raise TooManyBytes(state)
-        return [state]
 
     def _left_bytes(
         self, session: ScopedSession, owner_id: int, sources: Collection[uuid.UUID] = ()

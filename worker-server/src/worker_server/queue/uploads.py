@@ -148,7 +148,7 @@ def create(upload: NewUpload, quotas: Quotas) -> UploadState:
         if count_unused(session, upload.owner_id) > MAX_OPEN:
             raise TooManyUploads(f"This account may have at most {MAX_OPEN} unused uploads.")
         own = quotas.of_account(session, upload.owner_id)
-        own.check_upload(session, upload.owner_id, upload.length_bytes)
+        own.check_new_bytes(session, upload.owner_id, upload.length_bytes)
         return _state(created)
 
 
