@@ -32,7 +32,7 @@ from worker_server.media.cutting.quiet_cuts import quietest
 from worker_server.media.model.containers import open_source
 from worker_server.media.model.plan import frames_of
 from worker_server.media.probing import prepare
-from worker_server.media.process.pipes import MAX_RESPONSE_BYTES
+from worker_server.media.process.child import MAX_RESPONSE_BYTES
 from worker_server.media.rendering.copyable_span import find_span
 
 Make = Callable[..., Path]

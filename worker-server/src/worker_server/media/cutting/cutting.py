@@ -20,8 +20,7 @@ from worker_server.media.model.plan import (
 )
 from worker_server.media.model.source import Preparation, Source
 from worker_server.media.probing.prepare import PrepareWatch
-from worker_server.media.process.child import ChildFiles
-from worker_server.media.process.pipes import MAX_RESPONSE_BYTES
+from worker_server.media.process.child import MAX_RESPONSE_BYTES, ChildFiles
 
 _CHILD = "worker_server.media.cutting.cutting_child"
 

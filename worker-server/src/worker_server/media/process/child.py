@@ -20,8 +20,9 @@ from typing import Any, Self
 from worker_server.errors import FailureCode
 from worker_server.media.errors import EncodeFailed, MediaError, MediaProcessCrashed, Stopped
 from worker_server.media.process import guard
-from worker_server.media.process.pipes import Pipes, ResponseTooLong
+from worker_server.media.process.pipes import Pipes
 
+MAX_RESPONSE_BYTES = 32 * 1024**2
 _STOP_GRACE_S = 2.0
 _POLL_S = 0.2
 # An editable installation lies outside the prefix.
@@ -188,21 +189,24 @@ def _communicate(
 
     The child is not reaped yet, so that `end` may still kill what it has started.
     """
+    response = bytearray()
+
+    def receive(chunk: bytes) -> None:
+        response.extend(chunk)
+        if len(response) > MAX_RESPONSE_BYTES:
+            raise ChildCrashed(f"more than {MAX_RESPONSE_BYTES} bytes on standard output")
+
     deadline = time.monotonic() + timeout_s
-    with Pipes(process, request) as pipes:
-        try:
-            while not has_ended(process):
-                pipes.transfer(_POLL_S)
-                if should_stop():
-                    raise Stopped
-                if time.monotonic() > deadline:
-                    raise ChildLost(f"no response within {timeout_s:g} s")
-            _signal_group(process.pid, signal.SIGKILL)  # others may hold the pipes open
-            while pipes.transfer(0):
-                continue
-        except ResponseTooLong as error:
-            raise ChildCrashed(str(error)) from error
-        return bytes(pipes.response), pipes.stderr_tail
+    with Pipes(process, receive, request) as pipes:
+        while not pipes.has_ended:
+            pipes.transfer(_POLL_S)
+            if should_stop():
+                raise Stopped
+            if time.monotonic() > deadline:
+                raise ChildLost(f"no response within {timeout_s:g} s")
+        _signal_group(process.pid, signal.SIGKILL)  # others may hold the pipes open
+        pipes.drain()
+        return bytes(response), pipes.stderr_tail
 
 
 def spawn(

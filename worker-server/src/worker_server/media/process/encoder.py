@@ -1,9 +1,6 @@
 """Runs an encoder to its end: progress, stalls, stops, and what its failure means."""
 
-import os
-import selectors
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,21 +13,14 @@ from worker_server.media.errors import (
     Stopped,
 )
 from worker_server.media.process import guard
-from worker_server.media.process.child import (
-    ChildFiles,
-    ChildLimits,
-    await_end,
-    end,
-    has_ended,
-    spawn,
-)
+from worker_server.media.process.child import ChildFiles, ChildLimits, end, spawn
+from worker_server.media.process.pipes import Pipes
 
 # Exit status of a renderer that finds it cannot handle the stream.
 DECLINED_STATUS = 77
 
 _POLL_S = 0.2
-_TAIL_BYTES = 4096
-_READ_BYTES = 65536
+_MAX_LINE_BYTES = 4096
 _NICE = 10
 
 _STORAGE = ("No space left on device", "Disk quota exceeded")
@@ -82,92 +72,54 @@ def run_encoder(
         open_files=256,
         nice=_NICE,
     )
-    files = files or ChildFiles(write=(scratch,))
-    run = _Run(spawn(command, limits, files, scratch), total_frames)
+    process = spawn(command, limits, files or ChildFiles(write=(scratch,)), scratch)
+    progress = _Progress(total_frames, stall_s, timeout_s)
     try:
-        run.follow(on_progress, should_stop, stall_s, timeout_s)
+        with Pipes(process, progress.read) as pipes:
+            while not pipes.has_ended:
+                pipes.transfer(_POLL_S)
+                on_progress(progress.fraction)
+                if should_stop():
+                    raise Stopped
+                progress.check_time()
+            pipes.drain()
     finally:
-        status = end(run.process)
+        status = end(process)
     if status != 0:
-        raise _failure(status, run.stderr_tail)
+        raise _failure(status, pipes.stderr_tail.decode(errors="replace").strip())
     on_progress(1.0)
 
 
-class _Run:
-    """One encoder process: its progress and the end of its standard error."""
+class _Progress:
+    """The frames that an encoder says it has made, and the time that it has left."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", total_frames: int) -> None:
-        self.process = process
+    def __init__(self, total_frames: int, stall_s: float, timeout_s: float) -> None:
         self._total_frames = max(1, total_frames)
-        self._frames = 0
-        self._rest, self._stderr_tail = b"", b""
-        self._moved_at = time.monotonic()
-        self._selector = selectors.DefaultSelector()
-        for pipe, callback in (
-            (process.stdout, self._read_progress),
-            (process.stderr, self._read_stderr),
-        ):
-            if pipe:
-                os.set_blocking(pipe.fileno(), False)
-                self._selector.register(pipe, selectors.EVENT_READ, callback)
+        self._stall_s, self._timeout_s = stall_s, timeout_s
+        self._frames, self._rest = 0, b""
+        self._began_at = self._moved_at = time.monotonic()
 
     @property
-    def stderr_tail(self) -> str:
-        return self._stderr_tail.decode(errors="replace").strip()
+    def fraction(self) -> float:
+        return min(1.0, self._frames / self._total_frames)
 
-    def follow(
-        self,
-        on_progress: Callable[[float], None],
-        should_stop: Callable[[], bool],
-        stall_s: float,
-        timeout_s: float,
-    ) -> None:
-        """Return when the encoder has ended and its standard error is read."""
-        deadline = self._moved_at + timeout_s
-        while not has_ended(self.process):
-            self._read(_POLL_S)
-            on_progress(min(1.0, self._frames / self._total_frames))
-            if should_stop():
-                raise Stopped
-            self._check_time(deadline, timeout_s, stall_s)
-        self._read(0)
-
-    def _read(self, for_s: float) -> None:
-        """Read the encoder's output until the time is up or both pipes close; 0: what is there."""
-        until = time.monotonic() + for_s
-        while self._selector.get_map():
-            ready = self._selector.select(max(0.0, until - time.monotonic()))
-            for key, _ in ready:
-                chunk = os.read(key.fd, _READ_BYTES)
-                if chunk:
-                    key.data(chunk)
-                else:
-                    self._selector.unregister(key.fileobj)
-            if not ready or (for_s and time.monotonic() >= until):
-                return
-        # Both pipes are closed, so the process is about to exit.
-        await_end(self.process, max(0.0, until - time.monotonic()))
-
-    def _read_progress(self, chunk: bytes) -> None:
-        *lines, self._rest = (self._rest[-_TAIL_BYTES:] + chunk).split(b"\n")
+    def read(self, chunk: bytes) -> None:
+        """Take more of the encoder's standard output: lines such as `frame=25`."""
+        *lines, self._rest = (self._rest[-_MAX_LINE_BYTES:] + chunk).split(b"\n")
         for line in lines:
             name, _, value = line.partition(b"=")
             if name == b"frame" and value.strip().isdigit() and int(value) > self._frames:
                 self._frames, self._moved_at = int(value), time.monotonic()
 
-    def _read_stderr(self, chunk: bytes) -> None:
-        self._stderr_tail = (self._stderr_tail + chunk)[-_TAIL_BYTES:]
-
-    def _check_time(self, deadline: float, timeout_s: float, stall_s: float) -> None:
+    def check_time(self) -> None:
+        """Raise EncodeFailed where the encoder takes too long, as a whole or for one frame."""
         now = time.monotonic()
-        if now > deadline:
-            raise EncodeFailed(
-                "encoder_timeout", f"The encoder took more than {timeout_s:g} s.", retryable=True
-            )
-        if now - self._moved_at > stall_s:
-            raise EncodeFailed(
-                "encoder_stalled", f"The encoder made no frame for {stall_s:g} s.", retryable=True
-            )
+        if now - self._began_at > self._timeout_s:
+            message = f"The encoder took more than {self._timeout_s:g} s."
+            raise EncodeFailed("encoder_timeout", message, retryable=True)
+        if now - self._moved_at > self._stall_s:
+            message = f"The encoder made no frame for {self._stall_s:g} s."
+            raise EncodeFailed("encoder_stalled", message, retryable=True)
 
 
 def _failure(status: int, stderr_tail: str) -> MediaError:
