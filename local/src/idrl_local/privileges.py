@@ -113,10 +113,9 @@ def runs_as_root(home: Home) -> bool:
 
     After supervisord was killed the others run on.
     """
-    from idrl_local.programs import PROGRAMS  # late: the servers' packages take long to import
-
-    names = ("supervisord", *(program.name for program in PROGRAMS))
-    return any(_is_of_root(home.lock(name)) for name in names)
+    # `Home.lock` says which release names them `.mark`.
+    files = (*home.run.glob("*.lock"), *home.run.glob("*.mark"))
+    return any(_is_of_root(PidLock(file)) for file in files)
 
 
 def _is_of_root(lock: PidLock) -> bool:

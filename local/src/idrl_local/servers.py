@@ -22,7 +22,8 @@ import psycopg2
 import requests
 from psycopg2 import sql
 
-_NOBODY = 65534
+from idrl_local import privileges
+
 # The first version with log_destination=jsonlog.
 _POSTGRES_MIN_VERSION = (15,)
 # The oldest that this was tried with: Ubuntu 22.04's nginx 1.18 has no option -e, and its Redis
@@ -183,22 +184,11 @@ def _remove_damaged_aof(server: Path, folder: Path) -> None:
 def unprivileged(program: Path) -> list[str]:
     """Return the start of a command that runs `program` without root: PostgreSQL refuses root.
 
-    Root's folders are often closed to other users, so the process keeps the right to read and
-    search (CAP_DAC_READ_SEARCH), instead of us opening the permissions of every folder above.
+    Where root calls, it runs as `nobody`, which may read root's folders: those of tests are closed.
     """
-    if os.geteuid() != 0:
+    if not privileges.is_root():
         return [str(program)]
-    capability = "-all,+dac_read_search"
-    return [
-        "setpriv",
-        f"--reuid={_NOBODY}",
-        f"--regid={_NOBODY}",
-        "--clear-groups",
-        "--securebits=+no_setuid_fixup",
-        f"--inh-caps={capability}",
-        f"--ambient-caps={capability}",
-        str(program),
-    ]
+    return privileges.unprivileged([str(program)], privileges.user_of({}), may_read_all=True)
 
 
 def wait_for_postgres(
@@ -271,8 +261,9 @@ def ensure_database(port: int, user: str, password: str, name: str) -> None:
 
 def chown_to_nobody(path: Path | int) -> None:
     """Let the user of `unprivileged` own the path or open file; only root has to."""
-    if os.geteuid() == 0:
-        os.chown(path, _NOBODY, _NOBODY)
+    if privileges.is_root():
+        user = privileges.user_of({})
+        os.chown(path, user.pw_uid, user.pw_gid)
 
 
 def free_port() -> int:
