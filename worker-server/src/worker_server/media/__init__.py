@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from worker_server.media.exports import *  # noqa: F403 # its names are `__all__`
+    from worker_server.media.exports import *  # noqa: F403 # as `__getattr__`
 
 
 def __getattr__(name: str) -> object:
