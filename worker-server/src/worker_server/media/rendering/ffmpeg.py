@@ -68,26 +68,15 @@ class FfmpegRenderer:
         read = source_input(edit, *_seek(edit))
         shown = layers(edit, 1, edit.part.frame_count)
         video = _video(edit, shown, conceals=self.conceals)
-        graph = [
-            "-filter_complex",
-            ";".join([*video, *_audio(edit, shown)]),
-            "-map",
-            "[v]",
-            "-map",
-            "[a]",
-        ]
-        threads = (
-            ["-filter_complex_threads", str(edit.profile.threads)] if edit.profile.threads else []
-        )
         return [
             *quiet_ffmpeg(str(self.ffmpeg_path), stops_at_errors=not self.conceals),
             *PROGRESS,
             "-copyts",
-            *threads,
+            *_filter_threads(edit),
             *read,
             *_bumper_inputs(edit, shown),
             *watermark_input(edit),
-            *graph,
+            *_graph([*video, *_audio(edit, shown)], "v", "a"),
             # A key frame is nearly free at a hard cut, and lets players and verification seek past
             # the logo.
             *_key_frame_at(edit.frames_before),
@@ -105,20 +94,10 @@ def rgb_command(edit: PartEdit, ffmpeg_path: str) -> list[str]:
         colour.to_bt709(edit.source),
         "format=rgb24",
     ]
-    graph = [
-        "-filter_complex",
-        f"[0:{edit.source.video_index}]{','.join(filters)}[v]",
-        "-map",
-        "[v]",
-    ]
-    output = ["-fps_mode", "passthrough", "-f", "rawvideo", "pipe:1"]
-    return [
-        *quiet_ffmpeg(ffmpeg_path),
-        "-copyts",
-        *source_input(edit, *_seek(edit)),
-        *graph,
-        *output,
-    ]
+    graph = _graph([f"[0:{edit.source.video_index}]{','.join(filters)}[v]"], "v")
+    read = source_input(edit, *_seek(edit))
+    write = ["-fps_mode", "passthrough", "-f", "rawvideo", "pipe:1"]
+    return [*quiet_ffmpeg(ffmpeg_path), "-copyts", *read, *graph, *write]
 
 
 def encode_edges_command(
@@ -142,11 +121,10 @@ def encode_edges_command(
     read += source_input(last_edge, *_seek(last_edge)) if last else []
     chains = _edges_chains(first_edge, last_edge, shown)
     video = _joined_still(edit, chains, shown) if still else _edges_video(edit, chains, shown)
-    graph = ["-filter_complex", ";".join(video), "-map", "[v]"]
-    threads = ["-filter_complex_threads", str(edit.profile.threads)] if edit.profile.threads else []
     restarts = [edit.frames_before + first, *([first + last] if still else [])]
     write = [*_key_frame_at(*restarts), "-forced-idr", "1"]
     write += [*options, *encode_video(edit), *mp4_output(output)]
+    threads, graph = _filter_threads(edit), _graph(video, "v")
     return [*quiet_ffmpeg(ffmpeg_path), *PROGRESS, "-copyts", *threads, *read, *graph, *write]
 
 
@@ -161,9 +139,20 @@ def encode_sound_command(edit: PartEdit, output: Path, ffmpeg_path: str) -> list
     read = source_input(edit, *_seek(edit), "-skip_frame:v", "nokey")
     read += _bumper_inputs(edit, shown)
     first_picture = f"[0:{edit.source.video_index}]trim=end_frame=1,nullsink"
-    graph = ["-filter_complex", ";".join([first_picture, *_audio(edit, shown)]), "-map", "[a]"]
+    graph = _graph([first_picture, *_audio(edit, shown)], "a")
     write = [*ENCODE_SOUND, *mp4_output(output)]
     return [*quiet_ffmpeg(ffmpeg_path), "-copyts", *read, *graph, *write]
+
+
+def _graph(chains: list[str], *outputs: str) -> list[str]:
+    """Return the arguments that filter, and write the outputs of these names."""
+    maps = [word for output in outputs for word in ("-map", f"[{output}]")]
+    return ["-filter_complex", ";".join(chains), *maps]
+
+
+def _filter_threads(edit: PartEdit) -> list[str]:
+    threads = edit.profile.threads
+    return ["-filter_complex_threads", str(threads)] if threads else []
 
 
 def _key_frame_at(*frames: int) -> list[str]:

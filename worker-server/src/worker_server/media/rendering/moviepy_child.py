@@ -191,17 +191,9 @@ def write(clip: VideoClip, edit: PartEdit, output: Path, ffmpeg: str) -> int:
 
 def _write_command(edit: PartEdit, sound: Path, output: Path, ffmpeg: str) -> list[str]:
     rate = f"{edit.frame_rate.numerator}/{edit.frame_rate.denominator}"
-    frames = [
-        "-f",
-        "rawvideo",
-        "-pix_fmt",
-        "rgb24",
-        "-s",
-        f"{edit.width}x{edit.height}",
-        "-framerate",
-        rate,
-    ]
-    pictures = ["-protocol_whitelist", "pipe", *frames, "-i", "pipe:0"]
+    frames = ["-s", f"{edit.width}x{edit.height}", "-framerate", rate]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", *frames]
+    pictures = ["-protocol_whitelist", "pipe", *raw, "-i", "pipe:0"]
     samples = ["-protocol_whitelist", "file", "-f", "wav", "-i", f"file:{sound}"]
     filters = (
         f"scale=out_color_matrix=bt709:out_range=limited,format=yuv420p,{colour.TAGS},setsar=1"
