@@ -29,9 +29,9 @@ _OWN = {
     *("HOST", "RUN_AS", "TLS_CERT", "TLS_KEY"),
 }
 # Read by `make up` alone.
-_OF_THE_START = {"IDRL_HOME", "PORT", "START_TIMEOUT_S", "IMAGEIO_FFMPEG_EXE"}
-# How alike two names are, from 0 to 1. Variables of other programs differ more, or are shorter.
-_ALIKE = 0.88
+_START_VARIABLES = {"IDRL_HOME", "PORT", "START_TIMEOUT_S", "IMAGEIO_FFMPEG_EXE"}
+# Similarity of two names, from 0 to 1. Variables of other programs differ more, or are shorter.
+_MIN_SIMILARITY = 0.88
 _SHORTEST_MISSPELLED = 6
 # Checked here, as nginx would refuse it only after the stores have started.
 _RATE = re.compile(r"[1-9]\d{0,8}r/[sm]")
@@ -74,7 +74,7 @@ def misspelled(environment: Mapping[str, str]) -> list[str]:
 
     They are not refused: another program of the caller's may have a variable of that name.
     """
-    known = _names() | _OF_THE_START
+    known = _names() | _START_VARIABLES
     unknown = [
         name
         for name in sorted(environment)
@@ -83,7 +83,7 @@ def misspelled(environment: Mapping[str, str]) -> list[str]:
     return [
         f"{name} is no setting of idrl and has no effect: is {meant} meant?"
         for name in unknown
-        for meant in difflib.get_close_matches(name.upper(), known, 1, _ALIKE)
+        for meant in difflib.get_close_matches(name.upper(), known, 1, _MIN_SIMILARITY)
     ]
 
 

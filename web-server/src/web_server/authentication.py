@@ -27,8 +27,8 @@ KEY_PREFIX = "idrl_"
 LOOKUP_S = 5.0
 # Tokens issued for a key or a share link; longer than LOOKUP_S plus the longest call.
 _KEY_TOKEN_LIFETIME_S = 120
-_CACHED_KEYS = 4096
-_USE_S = 60
+_MAX_CACHED = 4096  # accounts, and as many keys
+_RECORD_USE_EVERY_S = 60
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -81,7 +81,7 @@ class _Lookup(Generic[K, V]):
             return value
         value = self._query(key)
         with self._lock:
-            if len(self._known) >= _CACHED_KEYS:
+            if len(self._known) >= _MAX_CACHED:
                 self._known.clear()
             self._known[key] = (now, value)
         return value
@@ -167,8 +167,8 @@ def _reads_account_now() -> bool:
 
 
 def _record_use(sha256: str) -> Update:
-    """Return the statement that records a key's use, at most once in _USE_S."""
-    before = func.now() - timedelta(seconds=_USE_S)
+    """Return the statement that records a key's use, every _RECORD_USE_EVERY_S at most."""
+    before = func.now() - timedelta(seconds=_RECORD_USE_EVERY_S)
     is_old = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < before)
     used = update(ApiKey).where(ApiKey.key_sha256 == sha256, is_old)
     return used.values(last_used_at=func.now())

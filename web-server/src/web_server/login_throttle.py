@@ -50,21 +50,22 @@ _RECORD_FAILURE = text("""
     WHERE account = :account AND client = :client AND succeeded_at IS NOT NULL
     RETURNING failures, extract(epoch FROM first_at + :window - now())::float8 AS left_s
 """)
-# `recorded` is false where a known client has reached the limit since the attempt began. The lock
-# lets the account's deletion wait, which then removes the row.
+# `is_recorded` is false where a known client has reached the limit since the attempt began. The
+# lock lets the account's deletion wait, which then removes the row.
 _RECORD_SUCCESS = text("""
-    WITH held AS (
+    WITH account AS (
         SELECT id FROM users WHERE id = :user_id AND email = :email FOR KEY SHARE
     ), recorded AS (
         INSERT INTO login_failures AS counted (account, client, failures, succeeded_at)
-        SELECT :account, :client, 0, now() FROM held
+        SELECT :account, :client, 0, now() FROM account
         ON CONFLICT (account, client) DO UPDATE
         SET failures = 0, first_at = now(), succeeded_at = now()
         WHERE counted.succeeded_at IS NULL OR counted.failures < :failures_max
             OR counted.first_at <= now() - :window
         RETURNING 1
     )
-    SELECT EXISTS (SELECT FROM held) AS held, EXISTS (SELECT FROM recorded) AS recorded
+    SELECT EXISTS (SELECT FROM account) AS is_there,
+        EXISTS (SELECT FROM recorded) AS is_recorded
 """)
 _RESET = text("""
     INSERT INTO login_failures (account, client, failures, succeeded_at)
@@ -162,9 +163,9 @@ class LoginThrottle:
         account = {"user_id": user_id, "email": email}
         with transaction() as session:
             outcome = session.execute(_RECORD_SUCCESS, {**values, **account}).one()
-        if outcome.held and not outcome.recorded:
+        if outcome.is_there and not outcome.is_recorded:
             raise self._too_many(self.limit.window_s)
-        return bool(outcome.held)
+        return bool(outcome.is_there)
 
     def reset(self) -> None:
         """Make this address a known one without failures, at the sign-up."""

@@ -20,9 +20,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-USERNAME_INDEX = "users_username_key"
-EMAIL_INDEX = "users_email_key"
-
 
 class Base(DeclarativeBase):
     """The metadata of the web app's tables; `psg` owns their schema."""
@@ -48,8 +45,8 @@ class User(Base):
 
     __table_args__ = (
         CheckConstraint("role IN ('user', 'operator')", name="users_role_check"),
-        Index(USERNAME_INDEX, text("lower(username)"), unique=True),
-        Index(EMAIL_INDEX, text("lower(email)"), unique=True),
+        Index("users_username_key", text("lower(username)"), unique=True),
+        Index("users_email_key", text("lower(email)"), unique=True),
     )
 
 

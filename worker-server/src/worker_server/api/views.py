@@ -43,7 +43,7 @@ _MAX_LONG_LISTS, _MAX_LONG_LISTS_PER_ACCOUNT = 6, 2
 
 
 def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
-    """Return the routes; `authentication` has identified the caller before any of them runs."""
+    """Return the routes; `idrl_common.access` has identified the caller of each."""
     routes = Blueprint("tasks", __name__, url_prefix="/tasks")
     estimates = QueueEstimates()
     long_lists = slots_for("long lists", _MAX_LONG_LISTS, _MAX_LONG_LISTS_PER_ACCOUNT)

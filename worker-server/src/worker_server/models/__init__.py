@@ -11,11 +11,10 @@ from worker_server.models.operation import (
     UsageDay,
     Worker,
 )
-from worker_server.models.tasks import IDEMPOTENCY_INDEX, Batch, Part, Removal, Task, TaskEvent
+from worker_server.models.tasks import Batch, Part, Removal, Task, TaskEvent
 from worker_server.models.webhooks import CallbackSecret, Webhook, WebhookDelivery
 
 __all__ = [
-    "IDEMPOTENCY_INDEX",
     "Base",
     "Batch",
     "Brand",

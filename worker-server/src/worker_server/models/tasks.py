@@ -23,8 +23,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from worker_server.models.base import Base, Work, one_of
 from worker_server.queue.statuses import LIVE_AFTER_QUEUE, PartStatus, TaskStatus
 
-IDEMPOTENCY_INDEX = "tasks_idempotency_key"
-
 
 class Task(Work, Base):
     """One accepted URL.
@@ -118,7 +116,7 @@ class Task(Work, Base):
             postgresql_where=text(one_of([TaskStatus.FAILED])),
         ),
         Index(
-            IDEMPOTENCY_INDEX,
+            "tasks_idempotency_key",
             "owner_id",
             "idempotency_key",
             unique=True,

@@ -92,7 +92,7 @@ def record_attempt(
 ) -> None:
     """Write an event of the attempt, with the row's worker, before the lease is cleared.
 
-    None where another worker has claimed the row since.
+    Nothing is written where another worker has claimed the row since.
     """
     part = lease.number if isinstance(lease, PartLease) else None
     row = Part if isinstance(lease, PartLease) else Task

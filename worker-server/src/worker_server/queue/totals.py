@@ -176,7 +176,7 @@ def add_bytes(direction: str, amount: int) -> bool:
         with transaction() as session:
             add(session, (BYTES, (direction,), amount))
     except SQLAlchemyError as error:
-        _log.warning("downloaded bytes not counted: %s", type(error).__name__)
+        _log.warning("bytes not counted: %s", type(error).__name__, extra={"direction": direction})
         return False
     return True
 
