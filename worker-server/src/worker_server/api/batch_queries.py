@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypedDict
 
 from idrl_common.cursors import Position
-from worker_server.api.queries import CREATED_US, TIME
+from worker_server.api.queries import microseconds, rfc3339
 from worker_server.db import PreparedQuery, fetch_json
 from worker_server.queue.statuses import TaskStatus
 
@@ -20,8 +20,8 @@ _COUNTS = ", ".join(
     f"count(*) FILTER (WHERE status = '{status}') AS {status}" for status in TaskStatus
 )
 _COLUMNS = f"""batches.id, batches.name, batches.callback_url,
-    {TIME.format("created_at").replace("tasks.", "batches.")},
-    {CREATED_US.replace("tasks.", "batches.")} AS created_us, totals.*"""
+    {rfc3339("batches.created_at")} AS created_at,
+    {microseconds("batches.created_at")} AS created_us, totals.*"""
 _TOTALS = f"""LATERAL (
         SELECT count(*) AS total, {_COUNTS}, coalesce(avg({_PROGRESS}), 100)::float8 AS progress
         FROM tasks WHERE batch_id = batches.id

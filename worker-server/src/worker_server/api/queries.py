@@ -11,21 +11,23 @@ from worker_server.db import PreparedQuery, db, fetch_json, transaction
 from worker_server.queue.retention import NOTICE_DAYS
 from worker_server.queue.statuses import PartStatus
 
+
+def rfc3339(time: str) -> str:
+    """Return the SQL of a time as callers get it: in UTC, to the millisecond."""
+    return f"""to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
+
+
+def microseconds(time: str) -> str:
+    """Return the SQL of a time as microseconds since 1970."""
+    return f"(extract(epoch FROM {time}) * 1000000)::bigint"
+
+
 _NOTICE = f"interval '{NOTICE_DAYS} days'"
-# Times as callers get them: ISO 8601, milliseconds, UTC.
-_TIME_OF = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
-TIME = f"{_TIME_OF.format('tasks.{0}')} AS {{0}}"
 _TIMES = ", ".join(
-    map(
-        TIME.format,
-        (
-            "created_at",
-            "started_at",
-            "start_requested_at",
-            "finished_at",
-            "updated_at",
-            "run_after",
-        ),
+    f"{rfc3339(f'tasks.{name}')} AS {name}"
+    for name in (
+        *("created_at", "started_at", "start_requested_at"),
+        *("finished_at", "updated_at", "run_after"),
     )
 )
 _ENDED_AT = "coalesce(tasks.finished_at, tasks.planned_at)"
@@ -42,7 +44,7 @@ FACTS = f"""tasks.id, tasks.url, tasks.name, tasks.external_id, tasks.metadata,
     tasks.status, tasks.progress, tasks.attempt,
     tasks.error_code, tasks.error_message, tasks.callback_url,
     tasks.source, tasks.canceled_in_ms, tasks.freed_bytes, tasks.keep, tasks.starts_manually,
-    {_TIME_OF.format("expiry.at")} AS expires_at,
+    {rfc3339("expiry.at")} AS expires_at,
     coalesce(expiry.is_soon, false) AS expires_soon, {_TIMES}"""
 # A row's version is its xmin, the id of the transaction that wrote it. A task's document depends on
 # its parts too, whose xmin only grow, so their count and sum identify them, and on its expiry.
@@ -55,7 +57,7 @@ _TOTALS = f"""count(*) AS parts_total,
     count(*) FILTER (WHERE status = '{PartStatus.DONE}') AS parts_done,
     coalesce(avg(progress), 0)::float8 AS parts_progress,
     min(error_code) FILTER (WHERE status = '{PartStatus.WAITING}') AS parts_waiting_for,
-    {_TIME_OF.format(_NEXT_TRY)} AS parts_waiting_until,
+    {rfc3339(_NEXT_TRY)} AS parts_waiting_until,
     {PARTS_VERSION} AS parts_version"""
 # PostgreSQL builds the JSON text: psycopg2 would make a Python object of each column.
 _TASK = PreparedQuery(
@@ -90,7 +92,7 @@ _TASK_ROW_VERSION = PreparedQuery(
 )
 # For a list, where `tasks` is a subquery: it has no system column xmin, so it selects `row_xmin`.
 ROW_VERSION = f"concat_ws(' ', tasks.id, row_xmin, {_EXPIRY_VERSION}, parts_version)"
-CREATED_US = "(extract(epoch FROM tasks.created_at) * 1000000)::bigint"
+CREATED_US = microseconds("tasks.created_at")
 LIST_FACTS = f"{FACTS}, {CREATED_US} AS created_us, {ROW_VERSION} AS row_version"
 PARTS_TOTALS = f"SELECT {_TOTALS} FROM parts WHERE task_id = tasks.id"  # noqa: S608 # constants
 
