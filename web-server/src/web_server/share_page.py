@@ -6,6 +6,7 @@ from typing import Any
 from flask import Response, request
 from markupsafe import Markup
 
+from idrl_common.times import play_time
 from web_server import page
 
 # What fetches a link to show a preview in a chat: it reads HTML, and asks for `*/*` as scripts do.
@@ -63,12 +64,6 @@ def _clip(part: dict[str, Any]) -> Markup:
     return _CLIP.format(
         link=part["link"],
         name=part["name"] or f"Clip {part['number'] + 1}",
-        begin=_clock(part["start_s"]),
-        end=_clock(part["end_s"]),
+        begin=play_time(part["start_s"]),
+        end=play_time(part["end_s"]),
     )
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from idrl_common.times import play_time
 from worker_server import storage
 from worker_server.api.poster_queries import PosterNotFound, PublishedPart
 
@@ -91,10 +92,4 @@ def _label_width(parts: Sequence[PublishedPart]) -> int:
 
 
 def _label(part: PublishedPart) -> str:
-    return f"{part.number + 1}   {_clock(part.start_s)} - {_clock(part.end_s)}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+    return f"{part.number + 1}   {play_time(part.start_s)} - {play_time(part.end_s)}"
