@@ -12,8 +12,9 @@ from idrl_common.problems import Problem
 from worker_server.api.share_access import problem_of
 from worker_server.api.slots import Slots
 from worker_server.api.tus import Checksum
+from worker_server.models import Upload
 from worker_server.queue import uploads
-from worker_server.queue.uploads import UploadGone, UploadState
+from worker_server.queue.uploads import UploadGone
 from worker_server.upload_files import (
     UploadFileLost,
     locked_file,
@@ -49,11 +50,11 @@ class _Receiver:
     """Appends what `read` returns to the file; fsyncs regularly, and then counts it in the row."""
 
     def __init__(
-        self, descriptor: int, state: UploadState, checksum: Checksum | None, extend: Extend
+        self, descriptor: int, upload: Upload, checksum: Checksum | None, extend: Extend
     ) -> None:
         self._descriptor = descriptor
         self._extend = extend
-        self.state = state
+        self.upload = upload
         self._checksum = checksum
         self._hash = checksum.new_hash() if checksum else None
         self._pending_bytes = 0
@@ -67,9 +68,9 @@ class _Receiver:
         ends_at = time.monotonic() + MAX_CALL_S
         for chunk in _chunks(read, wanted_bytes):
             self._pending_bytes += len(chunk)
-            if self.state.offset_bytes + self._pending_bytes > self.state.length_bytes:
+            if self.upload.offset_bytes + self._pending_bytes > self.upload.length_bytes:
                 self._drop_pending()
-                raise _too_many(self.state)
+                raise _too_many(self.upload)
             write_all(self._descriptor, chunk)
             if self._hash:
                 self._hash.update(chunk)
@@ -86,7 +87,7 @@ class _Receiver:
         self._confirm()
 
     def _drop_pending(self) -> None:
-        os.ftruncate(self._descriptor, self.state.offset_bytes)
+        os.ftruncate(self._descriptor, self.upload.offset_bytes)
 
     def _is_due(self) -> bool:
         is_late = time.monotonic() - self._confirmed_at > _CONFIRM_EVERY_S
@@ -98,8 +99,8 @@ class _Receiver:
     def _confirm(self) -> None:
         if self._pending_bytes:
             os.fsync(self._descriptor)
-            begin = self.state.offset_bytes
-            self.state = uploads.confirm(self.state.id, begin, begin + self._pending_bytes)
+            begin = self.upload.offset_bytes
+            self.upload = uploads.confirm(self.upload.id, begin, begin + self._pending_bytes)
         self._pending_bytes = 0
         self._confirmed_at = time.monotonic()
 
@@ -107,12 +108,12 @@ class _Receiver:
 def receive(
     remote: Path,
     owner_id: int,
-    state: UploadState,
+    upload: Upload,
     offset_bytes: int,
     body: tuple[Read, int | None],
     checksum: Checksum | None,
     extend: Extend,
-) -> UploadState:
+) -> Upload:
     """Append the body, its read function and its length (None: chunked), to the upload.
 
     `extend` gives the body more seconds before it is ended. Raise a Problem, UploadBusy, UploadGone
@@ -120,41 +121,41 @@ def receive(
     """
     read, length = body
     try:
-        with locked_file(remote, state.id) as descriptor:
-            state = uploads.find(owner_id, state.id)
-            _check_offset(state, offset_bytes, length)
-            seek_to_confirmed(descriptor, state.offset_bytes)
-            receiver = _Receiver(descriptor, state, checksum, extend)
-            left_bytes = state.length_bytes - state.offset_bytes
+        with locked_file(remote, upload.id) as descriptor:
+            upload = uploads.find(owner_id, upload.id)
+            _check_offset(upload, offset_bytes, length)
+            seek_to_confirmed(descriptor, upload.offset_bytes)
+            receiver = _Receiver(descriptor, upload, checksum, extend)
+            left_bytes = upload.length_bytes - upload.offset_bytes
             try:
                 # Of a chunked body, read one byte more than allowed, to notice one too long.
                 receiver.receive(read, left_bytes + 1 if length is None else length)
             except OSError:
                 with suppress(OSError):
-                    os.ftruncate(descriptor, receiver.state.offset_bytes)
+                    os.ftruncate(descriptor, receiver.upload.offset_bytes)
                 raise
-            return receiver.state
+            return receiver.upload
     except UploadFileLost as error:
-        uploads.give_up(state.id)
+        uploads.give_up(upload.id)
         raise UploadGone from error
     except OSError as error:
         raise problem_of(error) from error
 
 
-def _check_offset(state: UploadState, offset_bytes: int, length: int | None) -> None:
-    offset_header = {"Upload-Offset": str(state.offset_bytes)}
-    if state.task_id is not None:
+def _check_offset(upload: Upload, offset_bytes: int, length: int | None) -> None:
+    offset_header = {"Upload-Offset": str(upload.offset_bytes)}
+    if upload.task_id is not None:
         raise uploads.UploadUsed("A task already uses this upload.")
-    if offset_bytes != state.offset_bytes:
-        message = f"The upload has {state.offset_bytes} bytes; continue from there."
+    if offset_bytes != upload.offset_bytes:
+        message = f"The upload has {upload.offset_bytes} bytes; continue from there."
         raise Problem(409, "upload_offset", message, headers=offset_header)
-    if length and offset_bytes + length > state.length_bytes:
-        raise _too_many(state)
+    if length and offset_bytes + length > upload.length_bytes:
+        raise _too_many(upload)
 
 
-def _too_many(state: UploadState) -> Problem:
-    message = f"The upload has {state.length_bytes} bytes in all; these are too many."
-    offset_header = {"Upload-Offset": str(state.offset_bytes)}
+def _too_many(upload: Upload) -> Problem:
+    message = f"The upload has {upload.length_bytes} bytes in all; these are too many."
+    offset_header = {"Upload-Offset": str(upload.offset_bytes)}
     return Problem(413, "upload_too_large", message, headers=offset_header)
 
 

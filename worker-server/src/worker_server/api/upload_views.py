@@ -16,8 +16,9 @@ from worker_server.api import services, tus, upload_receiving
 from worker_server.api.body_deadlines import BodyDeadlines
 from worker_server.api.ids import parse_id
 from worker_server.api.slots import Slots
+from worker_server.models import Upload
 from worker_server.queue import uploads
-from worker_server.queue.uploads import NewUpload, UploadNotFound, UploadState
+from worker_server.queue.uploads import NewUpload, UploadNotFound
 from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
 
@@ -59,18 +60,18 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     @routes.post("")
     def create_upload() -> Response:
         tus.require_version()
-        state = _create(share, slots)
-        response = Response(status=201, headers=_progress(state))
-        response.headers["Location"] = f"/uploads/{state.id}"
+        upload = _create(share, slots)
+        response = Response(status=201, headers=_progress(upload))
+        response.headers["Location"] = f"/uploads/{upload.id}"
         return response
 
     @routes.route("/<upload_id>", methods=["HEAD"])
     def head_upload(upload_id: str) -> Response:
         tus.require_version()
-        state = uploads.find(caller().user_id, parse_id(upload_id, UploadNotFound))
-        headers = {**_progress(state), "Upload-Length": str(state.length_bytes)}
-        if state.metadata:
-            headers["Upload-Metadata"] = state.metadata
+        upload = uploads.find(caller().user_id, parse_id(upload_id, UploadNotFound))
+        headers = {**_progress(upload), "Upload-Length": str(upload.length_bytes)}
+        if upload.tus_metadata:
+            headers["Upload-Metadata"] = upload.tus_metadata
         return Response(status=200, headers=headers)
 
     @routes.patch("/<upload_id>")
@@ -78,11 +79,11 @@ def blueprint(share: ShareMonitor) -> Blueprint:
         tus.require_version()
         tus.require_body_type()
         checksum, offset_bytes = tus.checksum(), tus.number("Upload-Offset")
-        state = uploads.find(caller().user_id, parse_id(upload_id, UploadNotFound))
+        upload = uploads.find(caller().user_id, parse_id(upload_id, UploadNotFound))
         services.admit_write(share)
         with slots.slot(caller().user_id):
-            state = _receive(state, offset_bytes, checksum)
-        return Response(status=204, headers=_progress(state))
+            upload = _receive(upload, offset_bytes, checksum)
+        return Response(status=204, headers=_progress(upload))
 
     @routes.delete("/<upload_id>")
     def delete_upload(upload_id: str) -> Response:
@@ -108,7 +109,7 @@ def _add_hooks(routes: Blueprint) -> None:
         return response
 
 
-def _create(share: ShareMonitor, slots: Slots) -> UploadState:
+def _create(share: ShareMonitor, slots: Slots) -> Upload:
     """Accept an upload, with its first bytes where the call has some."""
     has_body = bool(request.content_length or request.headers.get("Transfer-Encoding"))
     if has_body:
@@ -116,16 +117,16 @@ def _create(share: ShareMonitor, slots: Slots) -> UploadState:
     checksum, new = tus.checksum(), _new_upload()
     services.admit_write(share, new.length_bytes)
     with slots.slot(new.owner_id):
-        state = uploads.create(new, current().quotas)
-        return _receive_first(state, checksum) if has_body else state
+        upload = uploads.create(new, current().quotas)
+        return _receive_first(upload, checksum) if has_body else upload
 
 
-def _receive_first(state: UploadState, checksum: tus.Checksum | None) -> UploadState:
+def _receive_first(upload: Upload, checksum: tus.Checksum | None) -> Upload:
     """Receive the first bytes; on an error abandon the upload, as no caller has its URL."""
     try:
-        return _receive(state, 0, checksum)
+        return _receive(upload, 0, checksum)
     except Exception:
-        uploads.give_up(state.id)
+        uploads.give_up(upload.id)
         raise
 
 
@@ -143,13 +144,13 @@ def _new_upload() -> NewUpload:
     return NewUpload(caller().user_id, length_bytes, name, metadata)
 
 
-def _receive(state: UploadState, offset_bytes: int, checksum: tus.Checksum | None) -> UploadState:
+def _receive(upload: Upload, offset_bytes: int, checksum: tus.Checksum | None) -> Upload:
     connection = request.environ.get("gunicorn.socket")
     with _DEADLINES.within(connection, upload_receiving.MAX_CALL_S) as extend:
         return upload_receiving.receive(
             current().remote_folder,
             caller().user_id,
-            state,
+            upload,
             offset_bytes,
             (request.stream.read, request.content_length),
             checksum,
@@ -157,20 +158,20 @@ def _receive(state: UploadState, offset_bytes: int, checksum: tus.Checksum | Non
         )
 
 
-def _progress(state: UploadState) -> dict[str, str]:
-    headers = {"Upload-Offset": str(state.offset_bytes)}
-    if state.task_id is None:
-        headers["Upload-Expires"] = http_date(state.expires_at)
+def _progress(upload: Upload) -> dict[str, str]:
+    headers = {"Upload-Offset": str(upload.offset_bytes)}
+    if upload.task_id is None:
+        headers["Upload-Expires"] = http_date(upload.expires_at)
     return headers
 
 
-def _document(state: UploadState) -> dict[str, Any]:
+def _document(upload: Upload) -> dict[str, Any]:
     return {
-        "upload_id": str(state.id),
-        "name": state.name,
-        "length_bytes": state.length_bytes,
-        "offset_bytes": state.offset_bytes,
-        "created_at": utc_text(state.created_at),
-        "expires_at": utc_text(state.expires_at),
-        "link": f"/uploads/{state.id}",
+        "upload_id": str(upload.id),
+        "name": upload.name,
+        "length_bytes": upload.length_bytes,
+        "offset_bytes": upload.offset_bytes,
+        "created_at": utc_text(upload.created_at),
+        "expires_at": utc_text(upload.expires_at),
+        "link": f"/uploads/{upload.id}",
     }

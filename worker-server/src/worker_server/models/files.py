@@ -33,6 +33,11 @@ class Upload(Base):
     deleted_at: Mapped[datetime | None]
     removed_at: Mapped[datetime | None]
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether all bytes are there."""
+        return self.offset_bytes == self.length_bytes
+
     __table_args__ = (
         Index("uploads_owner_created", "owner_id", "created_at"),
         Index("uploads_with_file", "expires_at", postgresql_where=text("removed_at IS NULL")),

@@ -1,10 +1,9 @@
 """Rows of uploads: confirmed bytes, the task that uses one, and when its file is removed."""
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 from sqlalchemy import (
     ColumnElement,
@@ -78,43 +77,14 @@ class NewUpload:
     metadata: str | None
 
 
-@dataclass(frozen=True)
-class UploadState:
-    """What the database says of an upload."""
-
-    id: uuid.UUID
-    name: str | None
-    metadata: str | None
-    length_bytes: int
-    offset_bytes: int
-    task_id: uuid.UUID | None
-    created_at: datetime
-    expires_at: datetime
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether all bytes are there."""
-        return self.offset_bytes == self.length_bytes
-
-
 _EXPIRY = func.now() + timedelta(hours=KEPT_HOURS)
-_STATE = (
-    Upload.id,
-    Upload.name,
-    Upload.tus_metadata.label("metadata"),
-    Upload.length_bytes,
-    Upload.offset_bytes,
-    Upload.task_id,
-    Upload.created_at,
-    Upload.expires_at,
-)
 _IS_UNUSED = usage.UPLOAD_IS_UNUSED
 # The file of a task that was deleted is removed soon, and the row only later.
 _IS_GONE = or_(
     Upload.deleted_at.is_not(None),
     and_(Upload.task_id.is_(None), ~_IS_UNUSED),
     and_(Upload.task_id.is_not(None), ~exists().where(Task.id == Upload.task_id)),
-).label("is_gone")
+)
 
 
 def source_url(upload_id: uuid.UUID) -> str:
@@ -132,7 +102,7 @@ def sources_of(urls: Iterable[str]) -> set[uuid.UUID]:
     return {each for each in map(upload_of, urls) if each is not None}
 
 
-def create(upload: NewUpload, quotas: Quotas) -> UploadState:
+def create(upload: NewUpload, quotas: Quotas) -> Upload:
     """Accept an upload; raise TooManyUploads or QuotaExceeded."""
     row = {
         "id": uuid.uuid4(),
@@ -144,12 +114,12 @@ def create(upload: NewUpload, quotas: Quotas) -> UploadState:
     }
     with transaction() as session:
         lock_owner(session, upload.owner_id)
-        created = session.execute(insert(Upload).values(row).returning(*_STATE)).one()
+        created = session.scalars(insert(Upload).values(row).returning(Upload)).one()
         if count_unused(session, upload.owner_id) > MAX_OPEN:
             raise TooManyUploads(f"This account may have at most {MAX_OPEN} unused uploads.")
         own = quotas.of_account(session, upload.owner_id)
         own.check_new_bytes(session, upload.owner_id, upload.length_bytes)
-        return _state(created)
+        return created
 
 
 def count_unused(session: ScopedSession, owner_id: int) -> int:
@@ -158,74 +128,72 @@ def count_unused(session: ScopedSession, owner_id: int) -> int:
     return session.scalar(owned) or 0
 
 
-def find(owner_id: int, upload_id: uuid.UUID) -> UploadState:
+def find(owner_id: int, upload_id: uuid.UUID) -> Upload:
     """Return the upload; raise UploadNotFound or UploadGone."""
     with transaction() as session:
         return _find(session, owner_id, upload_id)
 
 
-def _find(session: ScopedSession, owner_id: int, upload_id: uuid.UUID) -> UploadState:
-    query = select(*_STATE, _IS_GONE)
-    owned = query.where(Upload.id == upload_id, Upload.owner_id == owner_id)
-    row = session.execute(owned).one_or_none()
+def _find(session: ScopedSession, owner_id: int, upload_id: uuid.UUID) -> Upload:
+    owned = select(Upload, _IS_GONE).where(Upload.id == upload_id, Upload.owner_id == owner_id)
+    row = session.execute(owned).tuples().one_or_none()
     if row is None:
         raise UploadNotFound
-    if row.is_gone:
+    upload, is_gone = row
+    if is_gone:
         raise UploadGone
-    return _state(row)
+    return upload
 
 
 def refusals(owner_id: int, upload_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Exception]:
     """Return the uploads that no task can use, each with the exception that says why."""
     if not upload_ids:
         return {}
-    owned = select(*_STATE, _IS_GONE).where(Upload.id.in_(upload_ids), Upload.owner_id == owner_id)
+    owned = select(Upload, _IS_GONE).where(Upload.id.in_(upload_ids), Upload.owner_id == owner_id)
     with transaction() as session:
         rows = session.execute(owned).all()
-    stored = {row.id: _refusal(row) for row in rows}
+    stored = {upload.id: _refusal(upload, is_gone=is_gone) for upload, is_gone in rows}
     refused = {each: stored.get(each, UploadNotFound()) for each in upload_ids}
     return {each: error for each, error in refused.items() if error is not None}
 
 
-def _refusal(row: Sequence[Any]) -> Exception | None:
-    state, is_gone = _state(row), row[-1]
+def _refusal(upload: Upload, *, is_gone: bool) -> Exception | None:
     if is_gone:
         return UploadGone()
-    if state.task_id is not None:
-        return _used(state.id)
-    return None if state.is_finished else _unfinished(state)
+    if upload.task_id is not None:
+        return _used(upload.id)
+    return None if upload.is_finished else _unfinished(upload)
 
 
 def _used(upload_id: uuid.UUID) -> UploadUsed:
     return UploadUsed(f"A task already uses the upload {upload_id}.")
 
 
-def _unfinished(state: UploadState) -> UploadUnfinished:
-    message = f"The upload {state.id} has {state.offset_bytes} of {state.length_bytes} bytes."
+def _unfinished(upload: Upload) -> UploadUnfinished:
+    message = f"The upload {upload.id} has {upload.offset_bytes} of {upload.length_bytes} bytes."
     return UploadUnfinished(message)
 
 
-def list_unused(owner_id: int, limit: int, after: Position | None = None) -> list[UploadState]:
+def list_unused(owner_id: int, limit: int, after: Position | None = None) -> list[Upload]:
     """Return the uploads after the position `after` that no task has, newest first."""
-    owned = select(*_STATE).where(Upload.owner_id == owner_id, _IS_UNUSED)
+    owned = select(Upload).where(Upload.owner_id == owner_id, _IS_UNUSED)
     page = newest_first(owned, (Upload.created_at, Upload.id), limit, after)
     with transaction() as session:
-        rows = session.execute(page).all()
-    return [_state(row) for row in rows]
+        return list(session.scalars(page))
 
 
-def confirm(upload_id: uuid.UUID, from_bytes: int, to_bytes: int) -> UploadState:
+def confirm(upload_id: uuid.UUID, from_bytes: int, to_bytes: int) -> Upload:
     """Record that the bytes are on the disk, and count them; raise OffsetChanged."""
     values = {"offset_bytes": to_bytes, "expires_at": _EXPIRY}
     owned = update(Upload).where(
         Upload.id == upload_id, Upload.offset_bytes == from_bytes, _IS_UNUSED
     )
     with transaction() as session:
-        row = session.execute(owned.values(values).returning(*_STATE)).one_or_none()
-        if row is None:
+        upload = session.scalar(owned.values(values).returning(Upload))
+        if upload is None:
             raise OffsetChanged("Another call has changed the upload; get its offset by HEAD.")
         totals.add(session, (totals.BYTES, ("in",), to_bytes - from_bytes))
-        return _state(row)
+        return upload
 
 
 def delete_upload(owner_id: int, upload_id: uuid.UUID) -> None:
@@ -269,8 +237,8 @@ def use_for_task(session: ScopedSession, owner_id: int, url: str, task_id: uuid.
         unnamed = update(Task).where(Task.id == task_id, Task.name.is_(None))
         session.execute(unnamed.values(name=name))
         return name
-    state = _find(session, owner_id, upload_id)
-    raise _used(upload_id) if state.is_finished else _unfinished(state)
+    upload = _find(session, owner_id, upload_id)
+    raise _used(upload_id) if upload.is_finished else _unfinished(upload)
 
 
 def default_name(session: ScopedSession, url: str) -> str | None:
@@ -323,8 +291,3 @@ def unknown_ids(upload_ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
 def _task_needs_file() -> ColumnElement[bool]:
     """Return whether the upload's task may still read the file."""
     return and_(Task.id == Upload.task_id, may_still_render(KEPT_HOURS))
-
-
-def _state(columns: Sequence[Any]) -> UploadState:
-    """Return the upload of a row that begins with the columns of `_STATE`."""
-    return UploadState(*columns[: len(_STATE)])
