@@ -27,7 +27,6 @@ from worker_server.media.branding.normalize import (
 from worker_server.media.branding.preview import brand_preview
 from worker_server.models import Brand
 from worker_server.queue import brands
-from worker_server.queue.brands import NewBrand
 from worker_server.queue.sql_common import ScopedSession
 from worker_server.settings import current
 from worker_server.storage import ShareAway
@@ -54,13 +53,20 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
         except BrandFileRefused as refusal:
             raise with_field(refusal, refusal.field or field) from refusal
     size_bytes = sum(path.stat().st_size for path in made.values())
-    new = NewBrand(draft.owner_id, draft.name, spec, sorted(made), size_bytes)
+    brand = Brand(
+        owner_id=draft.owner_id,
+        name=draft.name,
+        spec=spec,
+        files=sorted(made),
+        size_bytes=size_bytes,
+    )
     with _oserror_as_share_away():
-        check = partial(_check_quota, new)
-        return brands.create(new, partial(_publish, remote, draft, made), check)
+        check = partial(_check_quota, brand)
+        brands.create(brand, partial(_publish, remote, draft, made), check)
+    return brand
 
 
-def _check_quota(brand: NewBrand, session: ScopedSession) -> None:
+def _check_quota(brand: Brand, session: ScopedSession) -> None:
     """Raise TooManyBytes where the account has no space for the brand of this transaction."""
     quotas = current().quotas.of_account(session, brand.owner_id)
     quotas.check_new_bytes(session, brand.owner_id, brand.size_bytes)

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -51,21 +50,10 @@ class TooManyBrands(Exception):
     """The account has the maximum number of brands."""
 
 
-@dataclass(frozen=True)
-class NewBrand:
-    """A brand to be stored; `files` are those of `spec`."""
-
-    owner_id: int
-    name: str
-    spec: dict[str, Any]
-    files: list[str]
-    size_bytes: int
-
-
 def create(
-    brand: NewBrand, publish: Callable[[], None], check: Callable[[ScopedSession], None]
-) -> Brand:
-    """Store the brand once `publish` has put its files on the share; raise TooManyBrands.
+    brand: Brand, publish: Callable[[], None], check: Callable[[ScopedSession], None]
+) -> None:
+    """Store the new brand once `publish` has put its files on the share; raise TooManyBrands.
 
     `check` raises where the transaction's new row must not stay. Files that were published then
     belong to no brand, and the sweeper removes them.
@@ -77,10 +65,9 @@ def create(
             message = f"This account may have at most {MAX_BRANDS} brands; delete one first."
             raise TooManyBrands(message)
         publish()
-        row = {"id": uuid.uuid4(), **vars(brand)}
-        created = session.scalars(insert(Brand).values(row).returning(Brand)).one()
+        session.add(brand)
+        session.flush()
         check(session)
-        return created
 
 
 def find(owner_id: int, brand_id: uuid.UUID) -> Brand:
