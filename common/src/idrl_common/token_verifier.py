@@ -2,13 +2,16 @@
 
 import re
 import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from flask import request
+from jwt.types import Options
 
 from idrl_common.problems import Problem
 
@@ -80,17 +83,13 @@ class TokenVerifier:
 
     def _verify(self, token: str) -> tuple[Identity, int]:
         """Return whose token it is and when it expires (Unix time); exceptions are not cached."""
-        for key in self._keys[:-1]:
-            try:
-                return _decode(token, key)
-            except jwt.InvalidSignatureError:
-                continue
-            except jwt.PyJWTError as error:
-                raise _token_error(error) from error
         try:
-            return _decode(token, self._keys[-1])
+            claims = decode(token, self._keys, AUDIENCE, _TOKEN_TYPES, {"require": list(REQUIRED)})
+            return _identity(claims), int(claims["exp"])
+        except jwt.ExpiredSignatureError as error:
+            raise TokenExpired from error
         except jwt.PyJWTError as error:
-            raise _token_error(error) from error
+            raise TokenInvalid from error
 
 
 def load_public_keys(pem: str) -> list[Ed25519PublicKey]:
@@ -103,6 +102,37 @@ def load_public_keys(pem: str) -> list[Ed25519PublicKey]:
     if not keys or len(keys) < len(loaded):
         raise ValueError("JWT_PUBLIC_KEY must hold one or more Ed25519 public keys in PEM form")
     return keys
+
+
+def decode(
+    token: str,
+    keys: Sequence[Ed25519PublicKey],
+    audience: str,
+    token_types: Collection[str],
+    options: Options,
+) -> dict[str, Any]:
+    """Return the claims of a token that one of the keys has signed; raise a PyJWTError.
+
+    `options` are PyJWT's; `token_types` are in lower case.
+    """
+    for key in keys:
+        try:
+            complete = jwt.decode_complete(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                audience=audience,
+                issuer=ISSUER,
+                leeway=LEEWAY_S,
+                options=options,
+            )
+        except jwt.InvalidSignatureError:
+            continue
+        if str(complete["header"].get("typ")).lower() not in token_types:
+            raise jwt.InvalidTokenError("a token of another type")
+        claims: dict[str, Any] = complete["payload"]
+        return claims
+    raise jwt.InvalidSignatureError("none of the keys has signed it")
 
 
 def identify(verifier: TokenVerifier) -> Identity:
@@ -133,29 +163,13 @@ def token_refused() -> Problem:
     return _unauthorized("token_invalid", "The token is not valid; log in again.", "invalid_token")
 
 
-def _decode(token: str, key: Ed25519PublicKey) -> tuple[Identity, int]:
-    complete = jwt.decode_complete(
-        token,
-        key,
-        algorithms=[ALGORITHM],
-        audience=AUDIENCE,
-        issuer=ISSUER,
-        leeway=LEEWAY_S,
-        options={"require": list(REQUIRED)},
-    )
-    claims = complete["payload"]
-    if str(complete["header"].get("typ")).lower() not in _TOKEN_TYPES:
-        raise jwt.InvalidTokenError("no access token")
+def _identity(claims: Mapping[str, Any]) -> Identity:
     user_id, role = claims["user_id"], claims.get("role", "user")
     if type(user_id) is not int or str(user_id) != claims["sub"] or role not in ROLES:
         raise jwt.InvalidTokenError("user_id and sub differ, or an unknown role")
     issued_at_s = float(claims["iat"])
     logged_in_at_s = float(claims.get("auth_time", issued_at_s))
-    return Identity(user_id, role, issued_at_s, logged_in_at_s), int(claims["exp"])
-
-
-def _token_error(error: jwt.PyJWTError) -> TokenInvalid:
-    return TokenExpired() if isinstance(error, jwt.ExpiredSignatureError) else TokenInvalid()
+    return Identity(user_id, role, issued_at_s, logged_in_at_s)
 
 
 def _unauthorized(code: str, message: str, challenge: str) -> Problem:

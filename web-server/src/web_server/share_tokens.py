@@ -9,12 +9,13 @@ import uuid
 from dataclasses import dataclass
 
 import jwt
+from jwt.types import Options
 
 from idrl_common.token_verifier import (
     ALGORITHM,
     ISSUER,
-    LEEWAY_S,
     MAX_TOKEN_LENGTH,
+    decode,
     load_public_keys,
 )
 from web_server.token_signer import load_private_key
@@ -79,29 +80,15 @@ class ShareTokens:
         return share
 
     def _share(self, token: str) -> Share:
-        for key in self._public_keys:
-            try:
-                complete = jwt.decode_complete(
-                    token,
-                    key,
-                    algorithms=[ALGORITHM],
-                    audience=AUDIENCE,
-                    issuer=ISSUER,
-                    leeway=LEEWAY_S,  # else a link from a clock that is ahead does not exist here
-                    # Checked below: only links that are otherwise valid are "expired".
-                    options={"require": list(_REQUIRED), "verify_exp": False},
-                )
-            except jwt.InvalidSignatureError:
-                continue
-            except jwt.PyJWTError as error:
-                raise ShareInvalid from error
-            if complete["header"].get("typ") != TOKEN_TYPE:
-                raise ShareInvalid
-            claims = complete["payload"]
-            return Share(
-                int(claims["sub"]), uuid.UUID(claims["task"]), claims.get("part"), claims["exp"]
-            )
-        raise ShareInvalid
+        # The caller checks `exp`: only links that are otherwise valid are "expired".
+        options: Options = {"require": list(_REQUIRED), "verify_exp": False}
+        try:
+            claims = decode(token, self._public_keys, AUDIENCE, {TOKEN_TYPE}, options)
+        except jwt.PyJWTError as error:
+            raise ShareInvalid from error
+        return Share(
+            int(claims["sub"]), uuid.UUID(claims["task"]), claims.get("part"), claims["exp"]
+        )
 
 
 def share_url(tokens: ShareTokens, base_url: str, share: Share) -> str:
