@@ -75,12 +75,7 @@ def test_page_of_make_up_has_the_defaults() -> None:
         "PORT": str(home.DEFAULT_PORT),
         "START_TIMEOUT_S": f"{progress.start_timeout_s({}):g}",
         "FETCH_CONCURRENCY": str(WorkerSettings.model_fields["fetch_concurrency"].default),
-        "CLIP_CACHE_SIZE": config.CLIP_CACHE_SIZE,
-        "AUTH_RATE": config.AUTH_RATE,
-        "AUTH_BURST": config.AUTH_BURST,
-        "API_RATE": config.API_RATE,
-        "API_BURST": config.API_BURST,
-        "CONN_LIMIT": config.CONN_LIMIT,
+        **config.LIMITS,
     }
     assert {name: stated.get(name) for name in expected} == expected
 

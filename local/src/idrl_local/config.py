@@ -10,12 +10,15 @@ from idrl_local.home import CHECKOUT, Home, Ports
 from idrl_local.programs import PROGRAMS, Installation, Program, host_of
 
 NGINX_TEMPLATE = CHECKOUT / "web-server" / "nginx" / "nginx.conf.template"
-AUTH_RATE = "10r/s"
-AUTH_BURST = "50"
-API_RATE = "100r/s"
-API_BURST = "400"
-CONN_LIMIT = "200"
-CLIP_CACHE_SIZE = "1g"
+# The template's variables that the caller may set, and their defaults.
+LIMITS = {
+    "AUTH_RATE": "10r/s",
+    "AUTH_BURST": "50",
+    "API_RATE": "100r/s",
+    "API_BURST": "400",
+    "CONN_LIMIT": "200",
+    "CLIP_CACHE_SIZE": "1g",
+}
 # Rate limits that no burst of calls from one address reaches: for tests and benchmarks.
 RATE_LIMITS_OFF = {
     "AUTH_RATE": "1000r/s",
@@ -36,7 +39,8 @@ def nginx_variables(ports: Ports, environment: Mapping[str, str]) -> dict[str, s
     With `TLS_CERT` the port speaks HTTPS, and redirects callers who speak HTTP to it.
     """
     has_tls = bool(environment.get("TLS_CERT"))
-    connections = environment.get("CONN_LIMIT") or CONN_LIMIT
+    limits = {name: environment.get(name) or default for name, default in LIMITS.items()}
+    bodies = -(-int(limits["CONN_LIMIT"]) // 8)  # an eighth, as in the container's start.sh
     upstreams = {"web": ports.web, "tasks": ports.tasks}
     blocks = (
         f"upstream {name} {{ server 127.0.0.1:{port}; keepalive 16; }}"
@@ -52,15 +56,10 @@ def nginx_variables(ports: Ports, environment: Mapping[str, str]) -> dict[str, s
         "TASKS_UPSTREAM": "tasks",
         "TASKS_SCHEME": "http",
         "TASKS_TLS": "",
-        "AUTH_RATE": environment.get("AUTH_RATE") or AUTH_RATE,
-        "AUTH_BURST": environment.get("AUTH_BURST") or AUTH_BURST,
-        "API_RATE": environment.get("API_RATE") or API_RATE,
-        "API_BURST": environment.get("API_BURST") or API_BURST,
-        "CONN_LIMIT": connections,
-        "BODY_LIMIT": str(-(-int(connections) // 8)),  # an eighth, as in the container's start.sh
         "METRICS_ALLOWED": "",  # the apps' own ports answer on this machine
         "CLIP_CACHE_FOLDER": "clips",
-        "CLIP_CACHE_SIZE": environment.get("CLIP_CACHE_SIZE") or CLIP_CACHE_SIZE,
+        **limits,
+        "BODY_LIMIT": str(bodies),
     }
 
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from idrl_common.settings import variables_of
+from idrl_local.config import LIMITS
 from idrl_local.home import Home, HomeUnusable
 from idrl_local.programs import PROGRAMS, Installation, host_of, is_passed_on
 from idrl_local.progress import start_timeout_s
@@ -24,10 +25,7 @@ from worker_server.media.model.image_modes import is_animated
 from worker_server.settings import Settings as WorkerSettings
 
 # Settings of this package, besides those of the apps.
-_OWN = {
-    *("AUTH_RATE", "AUTH_BURST", "API_RATE", "API_BURST", "CONN_LIMIT", "CLIP_CACHE_SIZE"),
-    *("HOST", "RUN_AS", "TLS_CERT", "TLS_KEY"),
-}
+_OWN = {*LIMITS, "HOST", "RUN_AS", "TLS_CERT", "TLS_KEY"}
 # Read by `make up` alone.
 _START_VARIABLES = {"IDRL_HOME", "PORT", "START_TIMEOUT_S", "IMAGEIO_FFMPEG_EXE"}
 # Similarity of two names, from 0 to 1. Variables of other programs differ more, or are shorter.
