@@ -92,11 +92,10 @@ class Bound(StrEnum):
 
 @dataclass(frozen=True)
 class Handling:
-    """What follows from a fault: when attempts end, and what `/ready` says meanwhile."""
+    """Whose fault it is, and when attempts end."""
 
     fault: Fault
     bound: Bound
-    ready: str = "nothing"
 
     @property
     def counted(self) -> bool:
@@ -107,12 +106,12 @@ class Handling:
 _CALLER = Handling(Fault.CALLER, Bound.FIRST)
 _SOURCE = Handling(Fault.SOURCE, Bound.FIRST)
 _SOURCE_AWAY = Handling(Fault.SOURCE, Bound.SOURCE_RETRY)
-_SHARE = Handling(Fault.SHARE, Bound.NEVER, "`share` or `share_space` fails")
+_SHARE = Handling(Fault.SHARE, Bound.NEVER)
 _MACHINE = Handling(Fault.MACHINE, Bound.ATTEMPTS)
 # Retry once: the same input most likely fails again, as each attempt tries every renderer.
 _REPEATABLE = Handling(Fault.MACHINE, Bound.SECOND)
 _QUOTA = Handling(Fault.QUOTA, Bound.FIRST)
-_INTERNAL = Handling(Fault.INTERNAL, Bound.NEVER, "`faults` fails")
+_INTERNAL = Handling(Fault.INTERNAL, Bound.NEVER)
 _HANDLING = {
     FailureCode.DECODER_CRASHED: Handling(Fault.SOURCE, Bound.SECOND),
     FailureCode.SOURCE_UNAVAILABLE: _SOURCE_AWAY,

@@ -1,7 +1,4 @@
-"""The table "whose fault" of docs/operations.md.
-
-`python -m worker_server.queue.fault_table` prints it.
-"""
+"""Prints the table "What a fault does to a task" of docs/operations.md; a test compares them."""
 
 from worker_server.errors import Bound, FailureCode, Fault, handling_of
 
@@ -13,29 +10,33 @@ _MEANING = {
     Fault.MACHINE: "a worker's machine",
     Fault.INTERNAL: "the system itself",
 }
-
-
 # Rows whose list of codes grows with each release: what the table prints instead of the codes.
 _NAMES = {
-    (Fault.CALLER, Bound.FIRST): "`url_…`, `too_many_redirects`, `edit_…`",
+    (Fault.CALLER, Bound.FIRST): "`url_…`, `too_many_redirects`, `edit_…`, `brand_gone`",
     (Fault.SOURCE, Bound.FIRST): "all others",
+}
+# What `/ready` says while work waits for operators.
+_READY = {
+    Fault.SHARE: "`share` or `share_space` fails",
+    Fault.INTERNAL: "`faults` fails",
 }
 
 
 def document() -> str:
     """Return the table in Markdown: one row for each fault and each end of its attempts."""
-    groups: dict[tuple[Fault, Bound, str], list[str]] = {}
+    groups: dict[tuple[Fault, Bound], list[str]] = {}
     for code in FailureCode:
         handling = handling_of(code)
-        groups.setdefault((handling.fault, handling.bound, handling.ready), []).append(code)
+        groups.setdefault((handling.fault, handling.bound), []).append(code)
     header = "| whose fault | codes | the work fails | meanwhile the task says | `/ready` says |"
-    rows = [_row(fault, bound, ready, codes) for (fault, bound, ready), codes in groups.items()]
+    rows = [_row(fault, bound, codes) for (fault, bound), codes in groups.items()]
     return "\n".join([header, "|---|---|---|---|---|", *rows, ""])
 
 
-def _row(fault: Fault, bound: Bound, ready: str, codes: list[str]) -> str:
+def _row(fault: Fault, bound: Bound, codes: list[str]) -> str:
     names = _NAMES.get((fault, bound)) or ", ".join(f"`{code}`" for code in codes)
     waits = "nothing" if bound is Bound.FIRST else "`waiting_for` with the code"
+    ready = _READY[fault] if bound is Bound.NEVER else "nothing"
     return f"| {_MEANING[fault]} | {names} | {bound} | {waits} | {ready} |"
 
 
