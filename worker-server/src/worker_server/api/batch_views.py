@@ -9,7 +9,6 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from pydantic_core import to_json
 
-from idrl_common import request_ids
 from idrl_common.access import caller
 from idrl_common.cursors import Position
 from idrl_common.paging import read_page
@@ -24,9 +23,9 @@ from worker_server.api.caller_urls import check_callback_url, url_error
 from worker_server.api.edits import edits_of_items
 from worker_server.api.idempotency import idempotent_request
 from worker_server.api.ids import parse_id
-from worker_server.api.labels import default_name
 from worker_server.api.schemas import BatchListing, NewBatch, NewTask
 from worker_server.api.upload_choices import upload_errors
+from worker_server.api.views import submission_of
 from worker_server.db import fetch_json_within
 from worker_server.edits import Edit
 from worker_server.queue.batches import BatchSubmission
@@ -132,21 +131,8 @@ def _submissions(body: NewBatch) -> list[Submission]:
     if errors:
         message = "The batch has items that are wrong; none was accepted."
         raise Problem(400, "invalid_batch", message, errors=_first_of_each(errors))
-    return [
-        Submission(
-            owner_id=caller().user_id,
-            url=item.source_url,
-            name=item.name or (default_name(item.url) if item.url else None),
-            external_id=item.external_id,
-            metadata=item.metadata,
-            edit=branded[index],
-            starts_manually=item.start == "manual",
-            request_id=request_ids.request_id.get(),
-            traceparent=request_ids.traceparent.get(),
-            callback_url=item.callback_url,
-        )
-        for index, item in items.items()
-    ]
+    without_key = IdempotentRequest(caller().user_id)
+    return [submission_of(item, branded[index], without_key) for index, item in items.items()]
 
 
 def _first_of_each(errors: list[FieldError]) -> list[FieldError]:

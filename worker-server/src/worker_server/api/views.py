@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.wrappers import Response as BaseResponse
@@ -105,7 +106,9 @@ def _accepted(body: NewTask, key: IdempotentRequest, share: ShareMonitor) -> Sto
     _check_source(body, settings)
     check_callback_url(body.callback_url)
     services.admit(share)
-    return services.submit_task(_submission(body, key, settings), settings.quotas)
+    complete = (body.edit or Edit()).with_defaults(settings.part_seconds)
+    submission = submission_of(body, with_brand(key.owner_id, complete), key)
+    return services.submit_task(submission, settings.quotas)
 
 
 def _check_source(body: NewTask, settings: Settings) -> None:
@@ -115,16 +118,15 @@ def _check_source(body: NewTask, settings: Settings) -> None:
         check_url(body.url, allow_hosts=allow, deny_hosts=deny)
 
 
-def _submission(body: NewTask, key: IdempotentRequest, settings: Settings) -> Submission:
+def submission_of(body: NewTask, edit: dict[str, Any], key: IdempotentRequest) -> Submission:
+    """Return the task to be accepted; `edit` is complete, with its brand."""
     return Submission(
-        owner_id=caller().user_id,
+        owner_id=key.owner_id,
         url=body.source_url,
         name=body.name or (default_name(body.url) if body.url else None),
         external_id=body.external_id,
         metadata=body.metadata,
-        edit=with_brand(
-            caller().user_id, (body.edit or Edit()).with_defaults(settings.part_seconds)
-        ),
+        edit=edit,
         starts_manually=body.start == "manual",
         request_id=request_ids.request_id.get(),
         traceparent=request_ids.traceparent.get(),

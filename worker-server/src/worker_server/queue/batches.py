@@ -166,18 +166,9 @@ def _task_rows(
     """Return the tasks a microsecond apart: lists and claims keep the order of the items."""
     return [
         {
+            **task.columns(),
             "id": uuid.uuid4(),
-            "owner_id": submission.owner_id,
             "batch_id": batch_id,
-            "url": task.url,
-            "name": task.name,
-            "external_id": task.external_id,
-            "caller_metadata": task.metadata,
-            "edit": task.edit,
-            "starts_manually": task.starts_manually,
-            "request_id": task.request_id,
-            "traceparent": task.traceparent,
-            "callback_url": task.callback_url,
             "created_at": (at := created_at + timedelta(microseconds=index)),
             "updated_at": at,
         }

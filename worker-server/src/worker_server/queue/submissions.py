@@ -19,15 +19,6 @@ from worker_server.queue.statuses import TaskStatus
 _NO_QUOTAS = Quotas()
 # SQL text: SQLAlchemy compiles an upsert at each execution, which takes longer than the rest.
 _INSERT_TASK = load("insert_task")
-_SHARED_COLUMNS = (
-    "owner_id",
-    "url",
-    "name",
-    "external_id",
-    "edit",
-    "starts_manually",
-    "callback_url",
-)
 # Key of an advisory lock of an owner, unique within the database. Transactions that add tasks share
 # it, and take `created_at` while they hold it.
 ACCEPT_LOCK = 0x1D44
@@ -48,6 +39,21 @@ class Submission(IdempotentRequest):
     request_id: str | None = None
     traceparent: str | None = None
     callback_url: str | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """Return its values in a row of a Task."""
+        return {
+            "owner_id": self.owner_id,
+            "url": self.url,
+            "name": self.name,
+            "external_id": self.external_id,
+            "caller_metadata": self.metadata,
+            "edit": self.edit,
+            "starts_manually": self.starts_manually,
+            "request_id": self.request_id,
+            "traceparent": self.traceparent,
+            "callback_url": self.callback_url,
+        }
 
 
 class Accepted(NamedTuple):
@@ -105,14 +111,11 @@ def _values(submission: Submission) -> dict[str, Any]:
 
 def _new_task(submission: Submission, task_id: uuid.UUID, created_at: datetime) -> Task:
     """Return a detached Task with the values just inserted, without a query."""
-    values = vars(submission)
     return Task(
         id=task_id,
         status=TaskStatus.QUEUED,
         progress=0,
         attempt=0,
         created_at=created_at,
-        caller_metadata=submission.metadata,
-        idempotency_body_sha256=submission.body_sha256,
-        **{name: values[name] for name in _SHARED_COLUMNS},
+        **submission.columns(),
     )
