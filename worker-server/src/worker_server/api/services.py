@@ -2,9 +2,10 @@
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 from idrl_common.problems import Problem
 from idrl_common.times import utc_text
@@ -37,6 +38,7 @@ from worker_server.queue.submissions import Submission
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
 
+Found = TypeVar("Found")
 # Fields whose ORM attribute has another name: SQLAlchemy reserves `metadata` on models.
 _COLUMNS = {"metadata": "caller_metadata"}
 _MAX_TRIES = 10
@@ -76,10 +78,8 @@ def submit_task(submission: Submission, quotas: Quotas) -> tuple[CountedTask, Se
     if is_new:
         wakeups.send_later(wakeups.FETCH)
         return facts_of(task), limits
-    try:
-        return queries.get_task(submission.owner_id, task.id), ()
-    except TaskNotFound:  # deleted meanwhile: answer with the task as it was stored
-        return facts_of(task), ()
+    # Where it was deleted meanwhile, the answer is the task as it was stored.
+    return _read(queries.get_task, submission.owner_id, task.id) or facts_of(task), ()
 
 
 def repeated_task(request: IdempotentRequest) -> TaskWithParts | None:
@@ -87,13 +87,7 @@ def repeated_task(request: IdempotentRequest) -> TaskWithParts | None:
 
     Raise IdempotencyKeyReused.
     """
-    task_id = find_repeated(Task, request)
-    if task_id is None:
-        return None
-    try:
-        return queries.get_task(request.owner_id, task_id)
-    except TaskNotFound:  # deleted meanwhile
-        return None
+    return _read(queries.get_task, request.owner_id, find_repeated(Task, request))
 
 
 def repeated_batch(request: IdempotentRequest) -> tuple[BatchRow, list[str]] | None:
@@ -101,12 +95,16 @@ def repeated_batch(request: IdempotentRequest) -> tuple[BatchRow, list[str]] | N
 
     None where there is none. Raise IdempotencyKeyReused.
     """
-    batch_id = find_repeated(Batch, request)
-    if batch_id is None:
-        return None
+    return _read(batch_queries.get_batch, request.owner_id, find_repeated(Batch, request))
+
+
+def _read(
+    read: Callable[[int, uuid.UUID], Found], owner_id: int, key: uuid.UUID | None
+) -> Found | None:
+    """Return what was found by the key; None where it was deleted meanwhile, or without a key."""
     try:
-        return batch_queries.get_batch(request.owner_id, batch_id)
-    except BatchNotFound:  # deleted meanwhile
+        return None if key is None else read(owner_id, key)
+    except (TaskNotFound, BatchNotFound):
         return None
 
 
