@@ -85,7 +85,7 @@ def test_colours_are_the_sources(make: Make, render: Render) -> None:
     assert red == pytest.approx((0xC0, 0x20, 0x10), abs=6)
 
 
-def test_clip_without_a_poster_is_good(numbered: Numbered, render: Render) -> None:
+def test_clip_that_cannot_be_decoded_has_no_poster(numbered: Numbered, render: Render) -> None:
     path = numbered(25, "25", "g.mp4")
     source = probe(path)
     (part,) = plan_parts(source, 1)

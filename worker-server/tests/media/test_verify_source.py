@@ -34,6 +34,7 @@ FIT = (
     "-c:v libx264 -preset ultrafast -crf 26 -pix_fmt yuv420p"
     f" -profile:v high -8x8dct 1 -g 20 {TAGS}"
 )
+GOOD = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -c:a aac -ar 48000 -ac 2"
 SEI = "-bsf:v h264_metadata=display_orientation=insert:{}"
 # Each says how a player shows what is stored.
 MATRICES = {
@@ -134,10 +135,23 @@ def test_other_pictures_are_found_in_an_encoded_clip(
     source = probe(plain)
     [part] = plan_parts(source)
     edit = PartEdit.of(source, plain, part, logo_s=0.0)
-    good = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -c:a aac -ar 48000 -ac 2"
-    assert verify_clip(make(f"-i {plain} {good}", "good.mp4"), edit).frames == 100
+    assert verify_clip(make(f"-i {plain} {GOOD}", "good.mp4"), edit).frames == 100
     with pytest.raises(ClipRejected, match="pictures of frames"):
-        verify_clip(make(f"-i {plain} -vf {filters} {options} {good}", "bad.mp4"), edit)
+        verify_clip(make(f"-i {plain} -vf {filters} {options} {GOOD}", "bad.mp4"), edit)
+
+
+@pytest.mark.parametrize(("stream", "difference"), [("v", "pictures of frames"), ("a", "dB from")])
+def test_packets_that_cannot_be_decoded_are_found(
+    stream: str, difference: str, plain: Path, make: Make
+) -> None:
+    """All are there, each with its time; a player shows or plays none of them."""
+    source = probe(plain)
+    [part] = plan_parts(source)
+    edit = PartEdit.of(source, plain, part, logo_s=0.0)
+    clip = make(f"-i {plain} {GOOD}", "good.mp4")
+    bad = make(f"-i {clip} -c copy -bsf:{stream} noise=amount=1", "bad.mp4")
+    with pytest.raises(ClipRejected, match=difference):
+        verify_clip(bad, edit)
 
 
 @pytest.mark.parametrize("join", [85, 92])
@@ -179,9 +193,8 @@ def refuse_other_level(change: str, path: Path, make: Make) -> None:
     source = probe(path)
     [part] = plan_parts(source)
     edit = PartEdit.of(source, path, part, logo_s=0.0)
-    good = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -c:a aac -ar 48000 -ac 2"
     with pytest.raises(ClipRejected, match="dB from the source's"):
-        verify_clip(make(f"-i {path} -af {change} {good}", "bad.mp4"), edit)
+        verify_clip(make(f"-i {path} -af {change} {GOOD}", "bad.mp4"), edit)
 
 
 @pytest.mark.parametrize("change", ["volume=-3dB", "volume=4dB", "volume=0"])

@@ -13,6 +13,7 @@ from itertools import compress
 from operator import mul
 from typing import Any
 
+import av
 from av import VideoFrame
 from av.container import InputContainer
 
@@ -174,10 +175,7 @@ def _differs(source: _Video, clip: _Video, frame: int, edit: PartEdit) -> bool:
     shown, seen = _upright_thumbnail(decoded[wanted], edit), _outside_watermark(edit)
     margin = 1 if edit.source.is_vfr else 0
     first = max(0, frame + edit.frames_before - margin)
-    pictures = [
-        _clip_thumbnail(picture, edit)
-        for picture in clip.pictures(range(first, first + 2 * margin + 1)).values()
-    ]
+    pictures = _clip_thumbnails(clip, range(first, first + 2 * margin + 1), edit)
     correlation = max((_correlation(shown, picture, seen) for picture in pictures), default=0.0)
     mirrored = [
         _correlation(image, picture, seen)
@@ -196,9 +194,14 @@ def _mirror_images(thumbnail: bytes) -> Iterator[bytes]:
     yield b"".join(reversed(pixels))
 
 
-def _clip_thumbnail(picture: VideoFrame, edit: PartEdit) -> bytes:
+def _clip_thumbnails(clip: _Video, frames: range, edit: PartEdit) -> list[bytes]:
+    """Return the clip's pictures at these places; none where they cannot be decoded."""
     scale = f"{_WIDTH}:{_HEIGHT}:flags=area:in_color_matrix=bt709:in_range=limited"
-    return _thumbnail(picture, [*_content(edit), ("scale", scale)])
+    filters = [*_content(edit), ("scale", scale)]
+    try:
+        return [_thumbnail(picture, filters) for picture in clip.pictures(frames).values()]
+    except av.error.FFmpegError:
+        return []
 
 
 def _content(edit: PartEdit) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from operator import mul
 from typing import Any
 
+import av
 from av import AudioResampler
 from av.container import InputContainer
 
@@ -54,14 +55,23 @@ def level_difference_db(
         if not is_measurable or _is_beyond_full_scale(sound):
             continue
         bumper_s = edit.frames_before / edit.frame_rate
-        coded = _samples(clip, made, bumper_s + at_s, length_s)
-        clip_power = _mean_square(coded)
+        clip_power = _clip_power(clip, made, bumper_s + at_s, length_s)
         difference_db = 10 * math.log10(max(clip_power, _SILENT) / source_power)
         if -_max_loss_db(sound) <= difference_db <= _MAX_DIFFERENCE_DB:
             return None
         differences.append(difference_db)
     # A single measurement may fall into a gap of the source's sound.
     return min(differences, key=abs) if len(differences) > 1 else None
+
+
+def _clip_power(
+    clip: InputContainer, streams: tuple[int, int], start_s: Fraction, length_s: Fraction
+) -> float:
+    """Return the mean square of a clip's samples; 0 where they cannot be decoded."""
+    try:
+        return _mean_square(_samples(clip, streams, start_s, length_s))
+    except av.error.FFmpegError:
+        return 0.0
 
 
 def _mean_square(samples: "array[float]") -> float:
