@@ -178,3 +178,24 @@ def test_film_that_can_be_decoded_comes_before_one_that_cannot(
     first = whole.index(b"avc1", whole.index(b"stsd"))
     path.write_bytes(whole[:first] + b"xraw" + whole[first + 4 :])
     assert read_numbers(prepared(path)[1]) == list(range(100, 150))
+
+
+@pytest.mark.parametrize(
+    ("enabled", "index"),
+    [((1, 0, 0), -1), ((1, 0, 1), 2), ((1, 1, 0), 1), ((0, 0, 0), 1), ((0, 0, 1), 2)],
+)
+def test_tracks_that_are_disabled(
+    enabled: tuple[int, ...], index: int, numbered: Numbered, make: Make, tmp_path: Path
+) -> None:
+    """As players do: a muted track is silent, but where no track is enabled, all are."""
+    film, tone = numbered(25, "25", "film.mp4", X264), "-f lavfi -i sine=f=300:d=1"
+    streams = f"-i {film} {tone} -map 0:v -map 0:a -map 1:a -c:v copy -c:a aac"
+    content = bytearray(make(streams, "s.mp4").read_bytes())
+    at = 0
+    for flag in enabled:
+        at = content.index(b"tkhd", at) + 7  # behind the version: three bytes of flags
+        content[at] = content[at] & 0xFE | flag
+    path = tmp_path / "s.mp4"
+    path.write_bytes(content)
+    source = probe(path)
+    assert (source.has_audio, source.audio_index) == (index >= 0, index)

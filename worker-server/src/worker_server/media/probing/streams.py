@@ -102,12 +102,25 @@ def ranked_sounds(
     """Return the sound streams that can be decoded, the one to take first.
 
     A stream that is flagged as default comes before others, commentary and audio description after
-    all. Of several television programs only that of the picture counts.
+    all. Of several television programs only that of the picture counts. None where all tracks of
+    sound are disabled.
     """
+    if demuxer == "mov" and _sound_is_disabled(container):
+        return []
     others = pids_of_other_programs(path, video.id) if demuxer == "mpegts" else ()
     decodable = (stream for stream in container.streams.audio if may_decode(stream))
     sounds = [stream for stream in decodable if stream.id not in others]
     return sorted(sounds, key=lambda each: (_is_special(each), not _is_default(each)))
+
+
+def _sound_is_disabled(container: InputContainer) -> bool:
+    """Return whether the tracks of an MP4 with sound are disabled, and one with pictures is not.
+
+    A disabled track counts as absent (ISO/IEC 14496-12, 8.3.1), but where all are, players ignore
+    the flag. libavformat calls enabled tracks default.
+    """
+    streams = container.streams
+    return not any(map(_is_default, streams.audio)) and any(map(_is_default, streams.video))
 
 
 def _is_special(stream: AudioStream) -> bool:
