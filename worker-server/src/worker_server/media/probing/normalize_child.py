@@ -23,6 +23,7 @@ from av.video.codeccontext import VideoCodecContext
 from worker_server.media.model.containers import open_source, packets_of
 from worker_server.media.model.geometry import Box
 from worker_server.media.model.source import Source
+from worker_server.media.probing.colour_tags import ColourTags
 from worker_server.media.probing.cropping import shown_box
 from worker_server.media.probing.display_order import lacks_display_times
 from worker_server.media.probing.intermediate import add_video, open_target
@@ -52,6 +53,7 @@ class Normalizer:
         container: InputContainer,
         target: OutputContainer,
         shown: Box | None,
+        tags: ColourTags,
         *,
         by_order: bool,
     ) -> None:
@@ -69,6 +71,7 @@ class Normalizer:
             by_order=by_order,
             orientation=OrientationInForce(source.video_codec, video.extradata or b""),
         )
+        self._tags = tags
         self._first_aspect = _aspect_of(video)
         self._read_headers = header_reader(source.video_codec, video.extradata)
         self._headers = headers_of_extradata(source.video_codec, video.extradata)
@@ -121,6 +124,7 @@ class Normalizer:
         for frame in frames:
             if isinstance(frame, VideoFrame):
                 self._bad += bool(frame.is_corrupt)
+                self._tags.complete(frame)
                 self._pictures.add(frame, self._times.video, self._sample_aspect())
 
     def _sample_aspect(self) -> Fraction | None:
@@ -181,7 +185,8 @@ def normalize(path: Path, source: Source, output: Path) -> None:
     ):
         video = next(each for each in container.streams.video if each.index == source.video_index)
         shown = shown_box(container, path, source.demuxer, video)
-        normalizer = Normalizer(source, times, container, target, shown, by_order=by_order)
+        tags = ColourTags.of(video)
+        normalizer = Normalizer(source, times, container, target, shown, tags, by_order=by_order)
         has_sound = source.has_audio
         sounds = SoundTracks(source, times.sound, container, target, path) if has_sound else None
         normalizer.run(sounds)

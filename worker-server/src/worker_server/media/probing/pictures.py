@@ -14,6 +14,7 @@ from worker_server.media.model.containers import crop_exactly
 from worker_server.media.model.geometry import Box
 from worker_server.media.model.matrices import Matrix, display_matrix, rotation_by
 from worker_server.media.model.source import ProbeLimits
+from worker_server.media.probing.colour_tags import ColourTags
 from worker_server.media.probing.orientation import orientation_reader
 from worker_server.media.probing.streams import check_size
 
@@ -81,11 +82,12 @@ def shapes_of(
     first: VideoFrame,
     key_frames: Iterable[tuple[bytes, bytes]],
     limits: ProbeLimits,
+    tags: ColourTags,
 ) -> list[PictureShape]:
     """Return the different shapes of a stream, the first frame's first.
 
     `key_frames` are packets whose headers differ from those before them, and their extradata; each
-    is decoded by itself.
+    is decoded by itself. `tags` are the container's.
     """
     shapes = [shape_of(first, video.sample_aspect_ratio)]
     for data, extradata in key_frames:
@@ -94,6 +96,7 @@ def shapes_of(
             continue
         frame, aspect = frames
         check_size(frame.width, frame.height, limits)
+        tags.complete(frame)
         # The container's rotation applies unless the picture has its own, and its aspect ratio
         # unless the coded one has changed.
         own = aspect != video.codec_context.sample_aspect_ratio

@@ -20,6 +20,7 @@ from worker_server.media.model.containers import open_source
 from worker_server.media.model.edit import SEEK_MARGIN_S
 from worker_server.media.model.frame_grid import Grid, find_grid, frame_index, measured_rate
 from worker_server.media.model.source import Preparation, ProbeLimits, Source
+from worker_server.media.probing.colour_tags import ColourTags
 from worker_server.media.probing.completeness import check_complete, lacks_index
 from worker_server.media.probing.cropping import shown_box
 from worker_server.media.probing.display_order import lacks_display_times
@@ -129,6 +130,7 @@ def read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
 def _read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
     with open_source(path, demuxer) as container:
         video = choose_video(container, path, demuxer, limits)
+        tags = ColourTags.of(video)
         check_protection(container, path, demuxer)
         sounds = ranked_sounds(container, path, demuxer, video)
         scan = PacketScanner(container, video, list(sounds), demuxer, limits).run()
@@ -145,9 +147,10 @@ def _read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
         sound = heard[0] if heard else None
         needs_channel_map = sound is not None and _needs_channel_map(sound)
         box = shown_box(container, path, demuxer, video)
+        tags.complete(scan.frame)
         shapes = [
             shape.cropped(box)
-            for shape in shapes_of(video, scan.frame, scan.shapes.values(), limits)
+            for shape in shapes_of(video, scan.frame, scan.shapes.values(), limits, tags)
         ]
         return _source(
             Facts(
