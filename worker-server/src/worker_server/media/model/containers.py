@@ -21,6 +21,8 @@ from worker_server.media.model.fragments import FilePart, whole_bytes
 from worker_server.media.model.ogg_chain import ChainClock, FirstLink, links_of
 from worker_server.media.model.transport_stream import JoinedStream, find_program_ranges
 
+_RESYNC_BYTES = 1 << 16  # in which libavformat looks for the next packet of MPEG-TS
+
 
 def open_source(path: Path, demuxer: str) -> InputContainer:
     """Open a local file with this demuxer only; nothing inside can make ffmpeg open another file.
@@ -111,13 +113,20 @@ def _packets(container: InputContainer, streams: Sequence[Stream]) -> "Iterator[
 
     Empty packets by which Theora repeats a picture are left out: they would end the decoder.
     Streams that it finds only while reading are left out: PyAV raises IndexError when it flushes
-    one of those, after all others.
+    one of those, after all others. Where an MPEG-TS has no packet in 64 KiB, as in space that a
+    recorder reserved, libavformat has to be asked again to go on behind them.
     """
-    try:
-        for packet in container.demux(*streams):
-            if packet.size or (packet.pts is None and packet.dts is None):
-                yield packet
-    except IndexError:
+    for left in reversed(range(1 + container.size // _RESYNC_BYTES)):
+        try:
+            for packet in container.demux(*streams):
+                if packet.size or (packet.pts is None and packet.dts is None):
+                    yield packet
+        except av.error.BlockingIOError:
+            if left:
+                continue
+            raise
+        except IndexError:
+            pass
         return
 
 

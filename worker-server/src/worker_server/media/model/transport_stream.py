@@ -14,7 +14,7 @@ TS_PACKET_BYTES = 188
 # Packet lengths: plain; after four bytes of time stamp (M2TS); before 16 bytes of error correction
 # (DVB).
 _TS_STEPS = (TS_PACKET_BYTES, 192, 204)
-_TS_SYNC, _TS_PACKETS = 0x47, 20
+TS_SYNC, _TS_PACKETS = 0x47, 20
 _WINDOW_BYTES = 25 * 153_408  # a multiple of 188, 192 and 204, the three packet lengths
 _STARTS = 0x40  # payload_unit_start_indicator, in the second byte
 _STARTING = bytes(byte & _STARTS for byte in range(256))
@@ -45,13 +45,13 @@ def packet_grid(data: bytes) -> tuple[int, int] | None:
 
     A recording may begin in the middle of a packet, or with a few bytes of something else.
     """
-    at = data.find(_TS_SYNC)
+    at = data.find(TS_SYNC)
     while at >= 0:
         for step in _TS_STEPS:
             sync_bytes = data[at : at + _TS_PACKETS * step : step]
-            if len(sync_bytes) >= min(_TS_PACKETS, 3 + at) and set(sync_bytes) == {_TS_SYNC}:
+            if len(sync_bytes) >= min(_TS_PACKETS, 3 + at) and set(sync_bytes) == {TS_SYNC}:
                 return at, step
-        at = data.find(_TS_SYNC, at + 1)
+        at = data.find(TS_SYNC, at + 1)
     return None
 
 

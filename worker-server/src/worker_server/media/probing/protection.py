@@ -6,7 +6,7 @@ from typing import BinaryIO
 from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
-from worker_server.media.model.transport_stream import TS_PACKET_BYTES, packet_grid
+from worker_server.media.model.transport_stream import TS_PACKET_BYTES, TS_SYNC, packet_grid
 from worker_server.media.probing.boxes import boxes, spans_at
 
 _TS_WINDOWS, _TS_WINDOW_BYTES = 64, 188 * 500
@@ -52,9 +52,14 @@ def _is_scrambled(path: Path) -> bool:
             file.seek(start)
             window = file.read(_TS_WINDOW_BYTES)
             at, length = packet_grid(window) or (len(window), TS_PACKET_BYTES)
-            control = window[at + 3 :: length]
-            seen += len(control)
-            scrambled += sum(byte >> 6 in (2, 3) for byte in control)
+            firsts, controls = window[at::length], window[at + 3 :: length]
+            packets = [
+                control
+                for first, control in zip(firsts, controls, strict=False)
+                if first == TS_SYNC
+            ]
+            seen += len(packets)
+            scrambled += sum(byte >> 6 in (2, 3) for byte in packets)
     return scrambled * 10 > seen
 
 
