@@ -284,6 +284,16 @@ def test_link_outlives_a_key_rotation(
     assert rotated.get(link(client, headers)).status_code == 200
 
 
+def test_link_ends_with_the_key_that_signed_it(
+    client: FlaskClient, make_app: MakeApp, headers: dict[str, str], other_keys: Keys
+) -> None:
+    """So docs/operations.md keeps the old key on the web machine until all links have expired."""
+    rotated = make_app(
+        jwt_private_key=other_keys.private, jwt_public_key=other_keys.public
+    ).test_client()
+    assert_problem(rotated.get(link(client, headers)), 404, "link_not_found")
+
+
 def test_tokens_of_links_and_log_ins_are_not_interchangeable(
     client: FlaskClient, headers: dict[str, str], keys: Keys
 ) -> None:
