@@ -1,6 +1,7 @@
 """The kinds of faults. A new kind is a class with `inject` and `recover`, and a line here."""
 
 from chaos.faults.base import Fault, NotInjected
+from chaos.faults.failover import PostgresFailedOver
 from chaos.faults.network import SourceAway
 from chaos.faults.programs import (
     ChildKilled,
@@ -17,13 +18,17 @@ from chaos.faults.share import (
     ShareLow,
     ShareReadOnly,
     ShareUnmounted,
+    ShareWithoutInodes,
 )
 from chaos.faults.stores import (
     DatabaseConnectionsCut,
+    PostgresOutOfConnections,
+    PostgresReadOnly,
     PostgresRestarted,
     RedisEmptied,
     RedisFull,
     RedisLosesItsDisk,
+    TablesLocked,
     WakeupsDoubled,
 )
 
@@ -54,11 +59,16 @@ KINDS: tuple[Fault, ...] = (
     WakeupsDoubled(),
     PostgresRestarted(),
     DatabaseConnectionsCut(),
+    PostgresFailedOver(),
+    PostgresOutOfConnections(),
+    PostgresReadOnly(),
+    TablesLocked(),
     ShareFrozen(),
     ShareReadOnly(),
     ShareUnmounted(),
     ShareFull(),
     ShareLow(),
+    ShareWithoutInodes(),
     FileUnremovable(),
     SourceAway(),
 )

@@ -1,7 +1,10 @@
 """Faults of the share: frozen, full, low, read-only, away, with a file that cannot be removed."""
 
 import os
+import shutil
 import subprocess
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -86,6 +89,23 @@ class ShareLow(ShareFull):
 
     name = "share_low"
     left_bytes = RESERVE_BYTES // 2
+
+
+class ShareWithoutInodes(ShareFault):
+    """There is space, and no file can be made: ENOSPC."""
+
+    name = "share_without_inodes"
+    hold_s = (5, 12)
+
+    def inject(self, target: Target, random: Random) -> None:  # noqa: ARG002 # nothing to choose
+        folder = target.home.share / _FILLER
+        folder.mkdir()
+        with suppress(OSError):  # none is left
+            for number in count():
+                (folder / str(number)).touch()
+
+    def recover(self, target: Target) -> None:
+        shutil.rmtree(target.home.share / _FILLER, ignore_errors=True)
 
 
 class FileUnremovable(ShareFault):
