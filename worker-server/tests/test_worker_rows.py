@@ -90,7 +90,7 @@ def test_worker_reports_that_its_machine_lacks_the_share(
 
 
 @pytest.mark.parametrize("is_away", [False, True])
-def test_beat_costs_one_statement(app: Flask, database: Database, *, is_away: bool) -> None:
+def test_beat_writes_and_reads_nothing_else(app: Flask, database: Database, *, is_away: bool) -> None:
     monitor = ShareMonitor(Path("/dev/null/share"), 0)
     heartbeat = WorkerHeartbeat(app, NAME, ["render"], share=monitor if is_away else None)
     monitor.check()
@@ -107,8 +107,9 @@ def test_beat_costs_one_statement(app: Flask, database: Database, *, is_away: bo
         wait_until(lambda: database.execute("SELECT seen_at FROM workers") != seen_at)
         heartbeat.stop()
         remove(db.engine, "before_cursor_execute", note)
-    # Each heartbeat is an INSERT … ON CONFLICT; the last statement deletes the row.
-    assert {statement.split()[0] for statement in statements} == {"INSERT", "DELETE"}
+    # Each heartbeat is SET LOCAL synchronous_commit and INSERT … ON CONFLICT; the last statement
+    # deletes the row.
+    assert {statement.split()[0] for statement in statements} == {"SET", "INSERT", "DELETE"}
 
 
 @pytest.mark.usefixtures("killed", "app")

@@ -12,7 +12,12 @@ from typing import Any
 
 from sqlalchemy import exists, func, null, select, update
 
-from worker_server.db import persistently, transaction, transaction_within
+from worker_server.db import (
+    persistently,
+    transaction,
+    transaction_within,
+    transaction_without_flush,
+)
 from worker_server.errors import WorkFailed
 from worker_server.models import Part, Task
 from worker_server.queue import parts as planned_parts, planning, removals, totals, usage
@@ -53,7 +58,7 @@ def renew(lease: Lease, lease_s: float, progress: int) -> TaskStatus | None:
     """
     until = seconds_from_now(lease_s)
     values = {"lease_until": until, "progress": progress, "updated_at": func.now()}
-    with transaction() as session:
+    with transaction_without_flush() as session:
         if isinstance(lease, TaskLease):
             statement = update(Task).where(*_is_leased(lease)).values(values).returning(Task.status)
             return _status(session.scalar(statement))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from worker_server.db import transaction
+from worker_server.db import transaction, transaction_without_flush
 from worker_server.errors import FailureCode
 from worker_server.models import Sweep, Worker
 from worker_server.queue.sql_common import Values, seconds_from_now
@@ -61,7 +61,7 @@ def record_heartbeat(
         seen |= {"started_at": func.now(), **fault}
     else:
         seen |= _unless_another_fault(fault)
-    with transaction() as session:
+    with transaction_without_flush() as session:
         session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=seen))
 
 
@@ -105,7 +105,7 @@ def record_step(step: str, worker: str, error: str | None) -> None:
     outcome = {"error": error, "failed_at": func.now()} if error else {"done_at": func.now()}
     statement = insert(Sweep).values(step=step, worker=worker, **outcome)
     update_set = {"worker": worker, **outcome} if error else {"error": None, **outcome}
-    with transaction() as session:
+    with transaction_without_flush() as session:
         session.execute(statement.on_conflict_do_update(index_elements=["step"], set_=update_set))
 
 
