@@ -20,7 +20,7 @@ from idrl_common.token_verifier import TokenVerifier
 _CONNECTIONS = 8  # as many as the service has threads
 _LISTED = 20
 _CLIP_BYTES = 1024**2
-_MIN_OF_BARE = 0.5
+_MIN_OF_BARE = 0.6
 _MAX_OF_FULL = 0.4
 _BATCH = 500
 _READERS = ("tasks_us", "postgres_us")
