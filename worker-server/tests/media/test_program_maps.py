@@ -1,4 +1,4 @@
-"""Program maps of MPEG-TS that take more than one packet, as of channels with many descriptors."""
+"""Program maps of MPEG-TS as channels have them: long ones, and with streams of private data."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -100,3 +100,28 @@ def test_sound_of_another_program_is_not_taken(numbered: Make, make: Make, tmp_p
     path = tmp_path / "mux.ts"
     path.write_bytes(with_long_maps(mux, apart=0))
     assert probe(path).audio_index == 2
+
+
+@pytest.mark.parametrize(
+    "second", ["-map 2:a -map 1:a -c:a:0 libopus -c:a:1 ac3", "-map 1:a -c:a ac3"]
+)
+def test_private_data_continues_by_what_it_is(
+    second: str,
+    make: Make,
+    numbered: Make,
+    prepared: Callable[[Path], tuple[Source, Path]],
+    tmp_path: Path,
+) -> None:
+    """DVB has teletext, subtitles and sound of several codecs in streams of one type."""
+    silence = "-f lavfi -i anullsrc=r=48000:d=2"
+    first = "-map 1:a -map 2:a -c:a:0 ac3 -c:a:1 libopus"
+    joined = tmp_path / "joined.ts"
+    with joined.open("wb") as file:
+        for number, sounds in enumerate((first, second)):
+            picture = numbered(50, "25", "p.mp4", X264, first=50 * number, sound=False)
+            options = f"-mpegts_flags system_b -mpegts_start_pid {(256, 512)[number]}"
+            streams = f"-i {picture} {CLICKS} {silence} -map 0:v {sounds} -c:v copy"
+            file.write(make(f"{streams} {options}", "piece.ts").read_bytes())
+    _, path = prepared(joined)
+    assert read_numbers(path) == list(range(100))
+    assert click_times(path) == pytest.approx([0.1, 1.1, 2.1, 3.1], abs=0.03)

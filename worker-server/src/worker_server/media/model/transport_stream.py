@@ -22,15 +22,26 @@ _PAT_PID, _NULL_PID = 0, 0x1FFF
 # PATs come ten times a second; a recording of one program may list others and lack their maps.
 _MAX_PATS = 50
 _PAT_TABLE, _PMT_TABLE = 0, 2
+# Stream type of private data, and descriptors that say what it is: of DVB (ETSI EN 300 468, 6.1)
+# teletext, VBI, subtitles, AC-3, E-AC-3, DTS, AAC; and the format that is registered.
+_PRIVATE_DATA, _REGISTRATION = 6, 5
+_DVB_TAGS = frozenset({0x45, 0x46, 0x56, 0x59, 0x6A, 0x7A, 0x7B, 0x7C})
+_TAGS_OF_FORMATS = {b"AC-3": b"\x6a", b"EAC3": b"\x7a", b"DTS1": b"\x7b", b"DTS2": b"\x7b"}
 # How many packets of other streams may be between those of one section: they are sent together.
 _SECTION_REACH = 500
 
 
 class Entry(NamedTuple):
-    """An elementary stream that a program map announces."""
+    """An elementary stream that a program map announces; `carried` is known of private data."""
 
     stream_type: int
     pid: int
+    carried: bytes = b""
+
+    def may_continue(self, before: "Entry") -> bool:
+        """Return whether both may be one stream under two PIDs."""
+        is_other = self.carried != before.carried and self.carried and before.carried
+        return self.stream_type == before.stream_type and not is_other
 
 
 class ProgramRange(NamedTuple):
@@ -175,7 +186,8 @@ def _continuing_pids(base: Sequence[Entry], streams: Sequence[Entry]) -> dict[in
     for entry in streams:
         if entry in base:
             continue
-        before = next((each for each in ended if each.stream_type == entry.stream_type), None)
+        candidates = (each for each in ended if entry.may_continue(each))
+        before = min(candidates, key=lambda each: each.carried != entry.carried, default=None)
         if before is not None:
             ended.remove(before)
             pids[entry.pid] = before.pid
@@ -281,5 +293,24 @@ def _entries(section: bytes) -> Iterator[Entry]:
     at = 12 + (int.from_bytes(section[10:12]) & 0xFFF)
     while at + 5 <= len(section):
         pid, described = (int.from_bytes(section[at + by : at + by + 2]) for by in (1, 3))
-        yield Entry(section[at], pid & 0x1FFF)
-        at += 5 + (described & 0xFFF)
+        end = at + 5 + (described & 0xFFF)
+        carried = _carried(section[at + 5 : end]) if section[at] == _PRIVATE_DATA else b""
+        yield Entry(section[at], pid & 0x1FFF, carried)
+        at = end
+
+
+def _carried(descriptors: bytes) -> bytes:
+    """Return what private data is by its descriptors: a tag of DVB or a format; empty if unknown.
+
+    Teletext, subtitles and sound of several codecs have the same stream type.
+    """
+    tags: dict[int, bytes] = {}
+    at = 0
+    while at + 2 <= len(descriptors):
+        end = at + 2 + descriptors[at + 1]
+        tags.setdefault(descriptors[at], descriptors[at + 2 : end])
+        at = end
+    if known := [tag for tag in tags if tag in _DVB_TAGS]:
+        return bytes([min(known)])
+    registered = tags.get(_REGISTRATION, b"")[:4]
+    return _TAGS_OF_FORMATS.get(registered, registered)
