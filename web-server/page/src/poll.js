@@ -13,11 +13,12 @@ const ended = 0;
 const APART_MS = 1000;
 let polledAtMs = -APART_MS;
 
-/** The time of the last answer, and whether the last poll of any path had none. */
-export const connection = signal({ lastMs: nowMs(), isLost: false });
+/** The time of the last answer, whether the last poll of any path had none, and whether it had a response all the
+ * same, as of a proxy in front of a system that does not answer. */
+export const connection = signal({ lastMs: nowMs(), isLost: false, isReached: false });
 export const isLost = computed(() => connection.value.isLost);
-/** @type {Set<Poller>} */
-const unanswered = new Set();
+/** The status of each response that was no answer, 0 where there was none. @type {Map<Poller, number>} */
+const unanswered = new Map();
 
 /** @typedef {Map<string, {value: any, headers: Headers}>} Answers */
 /** The last answers by path, the newest last: a screen that is shown again begins with them. Each session has
@@ -164,17 +165,18 @@ export class Poller {
   }
 
   /** Record whether this path's last poll was answered: one service may answer while another does not.
-   * @param {boolean} isAnswered */
-  note(isAnswered) {
+   * @param {boolean} isAnswered @param {number} [status] */
+  note(isAnswered, status = 0) {
     if (isAnswered || this.isStopped) unanswered.delete(this);
-    else unanswered.add(this);
-    connection.value = { ...connection.value, isLost: unanswered.size > 0 };
+    else unanswered.set(this, status);
+    const isReached = [...unanswered.values()].some((each) => each > 0);
+    connection.value = { ...connection.value, isLost: unanswered.size > 0, isReached };
   }
 
   /** @param {ApiError} error */
   afterFailure(error) {
     if (error.status === 0 || error.status >= 502 || isOfProxy(error)) {
-      this.note(false);
+      this.note(false, error.status);
     }
     this.state.value = { ...this.state.value, error };
     if ((error.status === 404 || error.status === 403) && !isOfProxy(error)) return ended;

@@ -36,9 +36,9 @@ export function LiveRegion({ dialog = "" }) {
 
 /** Says that the system does not answer, while it does not. */
 export function LostConnection() {
-  const { isLost, lastMs } = connection.value;
+  const { isLost, isReached, lastMs } = connection.value;
   if (!isLost) return null;
-  return html`<p class="banner"><span role="alert">${t("offline")}</span> ${t("offline.since", { ago: ago(new Date(lastMs).toISOString()) })}</p>`;
+  return html`<p class="banner"><span role="alert">${t(isReached ? "offline.system" : "offline")}</span> ${t("offline.since", { ago: ago(new Date(lastMs).toISOString()) })}</p>`;
 }
 
 /** An error as a sentence, which alone is announced: each try of a poll gives another request id.

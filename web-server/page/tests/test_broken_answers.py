@@ -155,3 +155,21 @@ def test_form_can_be_sent_again_after_json_of_another_api(visitor: Visitor, body
     page.unroute_all()
     page.locator("form button.primary").click()
     page.wait_for_url("**/#/task/*")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (BUSY, "The system does not answer."),
+        (PROXY, "The system does not answer."),
+        (PORTAL, "No connection."),
+    ],
+    ids=["busy", "proxy", "portal"],
+)
+def test_banner_tells_the_system_from_the_network(
+    visitor: Visitor, answer: dict[str, Any], message: str
+) -> None:
+    """While the system was down its users were sent to look for a fault of their network."""
+    _answer(visitor, "**/tasks?*", answer)
+    visitor.open("tasks")
+    expect(visitor.page.locator(".banner [role=alert]")).to_have_text(message)

@@ -97,8 +97,8 @@ def test_error_is_announced_once_while_it_lasts(timed_visitor: Visitor) -> None:
     page.clock.run_for(60_000)
     expect(page.locator("main .failure code")).not_to_have_text("1")
     assert sorted(page.evaluate("window.alerts")) == [
-        "No connection.",
         "The database does not answer; this passes. Try again in a moment.",
+        "The system does not answer.",
     ]
 
 
