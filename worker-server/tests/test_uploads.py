@@ -15,6 +15,8 @@ from upload_testing import BYTES, CONTENT, NAME, Uploads, encoded, file_of
 from werkzeug.test import TestResponse
 
 from idrl_testing.database import Database
+from worker_server.api import upload_receiving
+from worker_server.api.tus import Checksum
 from worker_server.app import create_app
 from worker_server.db import db
 from worker_server.jobs.failures import failure_of
@@ -95,6 +97,27 @@ def test_bytes_with_a_wrong_checksum_are_refused(
     assert (uploads.offset(path), file_of(share, path).stat().st_size) == (0, 0)
     assert uploads.patch(path, 0, CONTENT[:500], **checksum).status_code == 204
     assert uploads.offset(path) == 500
+
+
+def test_checked_bytes_of_a_deleted_upload_end_soon(
+    uploads: Uploads, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of a checked call is confirmed before its end, and it may take a day."""
+    monkeypatch.setattr(upload_receiving, "_CONFIRM_EVERY_BYTES", 1024 * 1024)
+    path = uploads.new(64 * 1024 * 1024)
+    state = upload_rows.find(1, uuid.UUID(path.rpartition("/")[2]))
+    received = []
+
+    def read(size: int) -> bytes:
+        if len(received) == 1:
+            assert uploads.client.delete(path, headers=uploads.headers).status_code == 204
+        received.append(size)
+        return bytes(size)
+
+    checksum, body = Checksum("sha1", bytes(20)), (read, state.length_bytes)
+    with pytest.raises(upload_rows.UploadGone):
+        upload_receiving.receive(share, 1, state, 0, body, checksum, lambda _: None)
+    assert sum(received) < 2 * 1024 * 1024
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from werkzeug.exceptions import ClientDisconnected
@@ -47,23 +48,33 @@ def sending_slots() -> Slots:
 
 
 class _Receiver:
-    """Appends what `read` returns to the file; fsyncs regularly, and then counts it in the row."""
+    """Appends what `read` returns to the file; fsyncs regularly, and then counts it in the row.
+
+    With a checksum it only looks regularly whether the row is still there, by `find`: the space of
+    an upload that was deleted counts towards no quota, and is free once its file is closed.
+    """
 
     def __init__(
-        self, descriptor: int, upload: Upload, checksum: Checksum | None, extend: Extend
+        self,
+        descriptor: int,
+        upload: Upload,
+        checksum: Checksum | None,
+        extend: Extend,
+        find: Callable[[], object],
     ) -> None:
         self._descriptor = descriptor
         self._extend = extend
+        self._find = find
         self.upload = upload
         self._checksum = checksum
         self._hash = checksum.new_hash() if checksum else None
         self._pending_bytes = 0
-        self._confirmed_at = time.monotonic()
+        self._seen_bytes, self._seen_at = 0, time.monotonic()
 
     def receive(self, read: Read, wanted_bytes: int) -> None:
         """Take up to `wanted_bytes`; fewer where the caller is cut off or too slow.
 
-        Raise a 413 Problem for more than the upload has.
+        Raise a 413 Problem for more than the upload has, OffsetChanged, or UploadGone.
         """
         ends_at = time.monotonic() + MAX_CALL_S
         for chunk in _chunks(read, wanted_bytes):
@@ -77,8 +88,8 @@ class _Receiver:
                 more_s = len(chunk) / MIN_CHECKED_BYTES_S
                 self._extend(more_s)
                 ends_at += more_s
-            elif self._is_due():
-                self._confirm()
+            if self._is_due():
+                (self._look if self._hash else self._confirm)()
             if time.monotonic() > ends_at:
                 break
         if self._checksum and not self._matches():
@@ -90,8 +101,8 @@ class _Receiver:
         os.ftruncate(self._descriptor, self.upload.offset_bytes)
 
     def _is_due(self) -> bool:
-        is_late = time.monotonic() - self._confirmed_at > _CONFIRM_EVERY_S
-        return is_late or self._pending_bytes >= _CONFIRM_EVERY_BYTES
+        is_late = time.monotonic() - self._seen_at > _CONFIRM_EVERY_S
+        return is_late or self._pending_bytes - self._seen_bytes >= _CONFIRM_EVERY_BYTES
 
     def _matches(self) -> bool:
         return bool(self._hash and self._checksum and self._hash.digest() == self._checksum.digest)
@@ -102,7 +113,11 @@ class _Receiver:
             begin = self.upload.offset_bytes
             self.upload = uploads.confirm(self.upload.id, begin, begin + self._pending_bytes)
         self._pending_bytes = 0
-        self._confirmed_at = time.monotonic()
+        self._seen_bytes, self._seen_at = 0, time.monotonic()
+
+    def _look(self) -> None:
+        self._find()
+        self._seen_bytes, self._seen_at = self._pending_bytes, time.monotonic()
 
 
 def receive(
@@ -125,7 +140,8 @@ def receive(
             upload = uploads.find(owner_id, upload.id)
             _check_offset(upload, offset_bytes, length)
             seek_to_confirmed(descriptor, upload.offset_bytes)
-            receiver = _Receiver(descriptor, upload, checksum, extend)
+            find = partial(uploads.find, owner_id, upload.id)
+            receiver = _Receiver(descriptor, upload, checksum, extend, find)
             left_bytes = upload.length_bytes - upload.offset_bytes
             try:
                 # Of a chunked body, read one byte more than allowed, to notice one too long.
