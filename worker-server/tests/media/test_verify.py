@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from worker_server.media import (
 from worker_server.media.verifying import verify, verify_child
 
 Make = Callable[..., Path]
+FASTSTART = "-movflags +faststart"
 X264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p"
 
 
@@ -70,7 +72,8 @@ class TestVerify:
             ("", "-c:a libmp3lame", "audio is"),
             ("", "-an", "the streams"),
             ("", "-af atrim=end=2.9,apad=whole_dur=2.9 -t 2.9", "frames is"),
-            ("", "-af atrim=end=2.5", "the sound lasts"),
+            ("", "-af atrim=end=2.9", "the sound lasts"),
+            ("", "-af apad=whole_dur=3.1", "the sound lasts"),
             ("", "-vf setpts=PTS*1.02 -fps_mode passthrough", "the picture lasts"),
         ],
     )
@@ -82,8 +85,10 @@ class TestVerify:
         with pytest.raises(ClipRejected, match=stderr_tail):
             verify_clip(path, edit)
 
-    @pytest.mark.parametrize("share", [0.0, 0.2, 0.9])
-    @pytest.mark.parametrize("options", ["", "-movflags +faststart"])
+    @pytest.mark.parametrize(
+        ("share", "options"),
+        [*product((0.0, 0.2, 0.9), ("", FASTSTART)), (0.9999, FASTSTART)],  # within a packet
+    )
     def test_half_a_clip_is_refused(
         self, share: float, options: str, edit: PartEdit, make: Make, tmp_path: Path
     ) -> None:

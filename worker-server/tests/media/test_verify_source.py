@@ -140,6 +140,21 @@ def test_other_pictures_are_found_in_an_encoded_clip(
         verify_clip(make(f"-i {plain} -vf {filters} {options} {GOOD}", "bad.mp4"), edit)
 
 
+@pytest.mark.parametrize(
+    ("when", "frames"), [("between(t\\,1\\,2)", [40]), ("gte(t\\,3)", [80])], ids=["middle", "end"]
+)
+def test_other_pictures_later_in_the_part_are_found(
+    when: str, frames: list[int], plain: Path, make: Make
+) -> None:
+    """Both have a key frame every 20 frames; compared are those at 0, 40 and 80."""
+    source = probe(plain)
+    [part] = plan_parts(source)
+    edit = PartEdit.of(source, plain, part, logo_s=0.0)
+    bad = make(f"-i {plain} -vf negate=enable={when} {GOOD} -g 20 -sc_threshold 0", "bad.mp4")
+    with pytest.raises(ClipRejected, match=re.escape(f"pictures of frames {frames}")):
+        verify_clip(bad, edit)
+
+
 @pytest.mark.parametrize(("stream", "difference"), [("v", "pictures of frames"), ("a", "dB from")])
 def test_packets_that_cannot_be_decoded_are_found(
     stream: str, difference: str, plain: Path, make: Make
