@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import tracemalloc
 from typing import NoReturn
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from worker_server.fetching import UrlRefused, check_url
 from worker_server.fetching.addresses import EgressRules
-from worker_server.fetching.urls import parse_http_url, resolve_location
+from worker_server.fetching.urls import MAX_TARGET_LENGTH, parse_http_url, resolve_location
 
 REFUSED = {
     "url_invalid": [
@@ -163,6 +164,28 @@ def test_accepted(url: str) -> None:
 )
 def test_allowed_hosts_are_exempt(url: str) -> None:
     check_url(url, allow_hosts={"127.0.0.1:9000", "localhost", "media.internal:80"})
+
+
+@pytest.mark.parametrize(
+    ("code", "authority"),
+    [
+        ("url_invalid", "a." * 4000),
+        ("url_invalid", "a." * 4000 + ":80"),
+        ("url_invalid", "[" + ":" * 8000 + "]"),
+        ("url_invalid", "\u0301" * 4000 + "\u0323" * 4000),
+        ("url_credentials_not_allowed", "a." * 4000 + "@example.com"),
+    ],
+)
+def test_long_host_takes_no_quadratic_memory(code: str, authority: str) -> None:
+    """A batch has a thousand URLs, and a name of 4,000 labels as many parents of 4,000 letters."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(UrlRefused) as refused:
+            parse_http_url(f"http://{authority}/", EgressRules(), MAX_TARGET_LENGTH)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (refused.value.code, peak_bytes < 1_000_000) == (code, True), peak_bytes
 
 
 def test_allowed_port_does_not_allow_other_ports() -> None:
