@@ -193,6 +193,18 @@ def test_no_frame_is_lost_where_the_rate_changes(
     assert len(set(places)) >= len(ticks) * Fraction(995, 1000)
 
 
+def test_short_ticks_take_no_longer() -> None:
+    """Of these twelve pictures in two hours the time grew with the length of a step in ticks."""
+    seconds = [0, 391, 1111, 1799, 2071, 3693, 4011, 4597, 5101, 5827, 6473, 7207]
+    grids = [
+        find_grid(
+            [second * per_s + second % 7 for second in seconds], 0, Fraction(1, per_s), [], 60
+        )
+        for per_s in (1000, 10**9)
+    ]
+    assert grids[0].frame_count == grids[1].frame_count
+
+
 def test_single_frame_has_its_own_duration() -> None:
     grid = find_grid([0], 40, MILLISECOND, [], 60)
     assert (grid.rate, grid.frame_count) == (25, 1)
