@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
@@ -138,6 +139,11 @@ def test_without_labels_the_files_name_is_the_name(
     assert listed["name"] == "race.mp4"
 
 
+# Spelled with joiners, without which they are two words, and two emoji.
+_PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645.mp4"
+_ASTRONAUT = "👩\u200d🚀.mp4"
+
+
 @pytest.mark.parametrize(
     ("url", "name"),
     [
@@ -146,6 +152,9 @@ def test_without_labels_the_files_name_is_the_name(
         ("http://example.com/broken%C3.mp4", "broken\ufffd.mp4"),
         ("http://example.com/two%0Alines%00.mp4", "two lines .mp4"),
         ("http://example.com/%E2%80%AEtxt.mp4", " txt.mp4"),
+        (f"http://example.com/{quote(_PERSIAN)}", _PERSIAN),
+        (f"http://example.com/{quote(_ASTRONAUT)}", _ASTRONAUT),
+        ("http://example.com/%E2%80%8D", "example.com"),
         ("http://example.com/dir/", "example.com"),
         ("http://example.com/%20%E3%85%A4", "example.com"),
         ("http://example.com", "example.com"),

@@ -15,6 +15,7 @@ _MAX_METADATA_BYTES = 4096
 # The JSON parser accepts 200 levels; documents nest the metadata a few levels deeper.
 _MAX_METADATA_LEVELS = 100
 _ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+_JOINERS = "\u200c\u200d"
 
 
 def default_name(url: str) -> str:
@@ -23,8 +24,15 @@ def default_name(url: str) -> str:
     name = unquote(parts.path.rpartition("/")[2])
     if is_blank(name):
         name = parts.hostname or url
-    printable = "".join(char if char.isprintable() else " " for char in name)
-    return printable[:_MAX_NAME_LENGTH]
+    return one_line(name)[:_MAX_NAME_LENGTH]
+
+
+def one_line(text: str) -> str:
+    """Return the text with a space for each character that is not printable.
+
+    Joiners stay: Persian, Indian scripts and emoji are spelled with them.
+    """
+    return "".join(char if char.isprintable() or char in _JOINERS else " " for char in text)
 
 
 def _bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:

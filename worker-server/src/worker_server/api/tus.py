@@ -10,6 +10,7 @@ from flask import request
 
 from idrl_common.problems import Problem
 from idrl_common.validation import is_blank
+from worker_server.api.labels import one_line
 
 VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,expiration,termination,checksum"
@@ -109,7 +110,7 @@ def checksum() -> Checksum | None:
 
 def _file_name(value: bytes) -> str | None:
     text = value.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
-    name = "".join(char if char.isprintable() else " " for char in text).strip()
+    name = one_line(text).strip()
     return None if is_blank(name[:200]) else name[:200]
 
 
