@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from worker_server.media.branding.normalize import normalize_image
+from worker_server.media.branding.normalize import BrandFileRefused, normalize_image
 
 RED = (220, 30, 30)
 
@@ -144,3 +144,13 @@ def test_png_with_large_metadata_is_taken(kind: bytes, tmp_path: Path) -> None:
     content = encoded(Image.new("RGB", (64, 36), RED))
     large = chunk(kind, b"name\0\0" + zlib.compress(bytes(3_000_000)))
     assert normalized(content[:33] + large + content[33:], tmp_path).size == (64, 36)
+
+
+@pytest.mark.parametrize("kind", [b"gAMA", b"cHRM", b"tRNS", b"pHYs", b"acTL", b"IHDR"])
+def test_png_with_a_short_chunk_behind_the_picture_is_broken(kind: bytes, tmp_path: Path) -> None:
+    """For some of them Pillow raises errors of `struct`, which counted as a crash: 500."""
+    whole = encoded(Image.new("RGB", (64, 36)))
+    end = len(chunk(b"IEND", b""))
+    with pytest.raises(BrandFileRefused) as refused:
+        normalized(whole[:-end] + chunk(kind, b"\1") + whole[-end:], tmp_path)
+    assert refused.value.fault == "brand_file_broken"

@@ -1,6 +1,7 @@
 """Decodes an image and writes it as PNG, in a child process. Run by `normalize_image`."""
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ _MAX_SIDE, _MAX_PIXELS = 8192, 4096 * 4096
 _KEPT_SIDE = 1920
 # Profiles and texts are larger than Pillow's default of 1 MiB; the child's memory is limited.
 PngImagePlugin.MAX_TEXT_CHUNK = 32 * 1024**2
+# Raised by Pillow's decoders; struct.error for a chunk behind the picture that is too short.
+_OF_DECODERS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 
 
@@ -28,7 +31,7 @@ def reply(payload: dict[str, Any]) -> dict[str, Any]:
         return {"fault": "brand_file_broken"}
     except Image.DecompressionBombError:
         return {"fault": "brand_image_too_large"}
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError):  # raised by Pillow's decoders
+    except _OF_DECODERS:
         return {"fault": "brand_file_broken"}
     with Path(payload["output"]).open("wb") as file:
         shown.save(file, "PNG", compress_level=6)
