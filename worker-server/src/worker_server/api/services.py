@@ -38,7 +38,7 @@ from worker_server.queue.submissions import Submission
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 # Fields whose ORM attribute has another name: SQLAlchemy reserves `metadata` on models.
 _COLUMNS = {"metadata": "caller_metadata"}
 _MAX_TRIES = 10
@@ -98,9 +98,7 @@ def repeated_batch(request: IdempotentRequest) -> tuple[BatchRow, list[str]] | N
     return _read(batch_queries.get_batch, request.owner_id, find_repeated(Batch, request))
 
 
-def _read(
-    read: Callable[[int, uuid.UUID], Found], owner_id: int, key: uuid.UUID | None
-) -> Found | None:
+def _read(read: Callable[[int, uuid.UUID], T], owner_id: int, key: uuid.UUID | None) -> T | None:
     """Return what was found by the key; None where it was deleted meanwhile, or without a key."""
     try:
         return None if key is None else read(owner_id, key)
