@@ -166,7 +166,7 @@ def test_form_can_be_sent_again_after_json_of_another_api(visitor: Visitor, body
     ],
     ids=["busy", "proxy", "portal"],
 )
-def test_banner_tells_the_system_from_the_network(
+def test_banner_distinguishes_system_and_network(
     visitor: Visitor, answer: dict[str, Any], message: str
 ) -> None:
     """While the system was down its users were sent to look for a fault of their network."""
