@@ -90,7 +90,9 @@ def test_worker_reports_that_its_machine_lacks_the_share(
 
 
 @pytest.mark.parametrize("is_away", [False, True])
-def test_beat_writes_and_reads_nothing_else(app: Flask, database: Database, *, is_away: bool) -> None:
+def test_beat_writes_and_reads_nothing_else(
+    app: Flask, database: Database, *, is_away: bool
+) -> None:
     monitor = ShareMonitor(Path("/dev/null/share"), 0)
     heartbeat = WorkerHeartbeat(app, NAME, ["render"], share=monitor if is_away else None)
     monitor.check()
