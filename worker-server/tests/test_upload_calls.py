@@ -52,6 +52,27 @@ def test_first_bytes_that_cannot_be_stored_leave_no_upload(uploads: Uploads, sha
     assert uploads.client.get("/uploads", headers=uploads.headers).get_json() == []
 
 
+@pytest.mark.parametrize(
+    ("key", "sent", "shown"),
+    [
+        ("name", "lap.mp4", "lap.mp4"),
+        ("filename", "C:\\videos\\lap.mp4", "lap.mp4"),
+        ("filename", "../videos/lap\t\x1b1.mp4", "lap  1.mp4"),
+        ("filename", "\u00e9" * 300, "\u00e9" * 200),
+        ("filename", " \t ", None),
+    ],
+    ids=["name", "backslashes", "control characters", "long", "blank"],
+)
+def test_upload_has_the_name_of_its_file(
+    uploads: Uploads, key: str, sent: str, shown: str | None
+) -> None:
+    """Clients send it by one of two keys, some of them with its folders."""
+    metadata = f"{key} {encoded(sent.encode())}"
+    assert uploads.create(**{"Upload-Metadata": metadata}).status_code == 201
+    (listed,) = uploads.client.get("/uploads", headers=uploads.headers).get_json()
+    assert listed["name"] == shown
+
+
 def patch_chunked(
     calls: Uploads, path: str, offset: int, body: io.BytesIO, **more: str
 ) -> TestResponse:
