@@ -12,11 +12,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from flask import Flask, g
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from idrl_common.problems import Problem
+from idrl_common.token_verifier import Identity
 from idrl_testing.database import Database
-from worker_server.api import archives, clip_queries, services
+from worker_server.api import archive_queries, archives, clip_queries, services
+from worker_server.api.archives import ArchiveSender
 from worker_server.queue import leases
 from worker_server.queue.parts import Clip
 from worker_server.settings import Settings
@@ -216,6 +220,26 @@ def test_clip_that_changes_on_the_way_ends_the_connection(
     with pytest.raises(ConnectionResetError):
         b"".join(response.iter_encoded())
     response.close()
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_zip_is_laid_out_in_its_slot(
+    app: Flask, task_id: str, settings: Settings, method: str
+) -> None:
+    """Of 20,000 parts that takes as many calls of the file server, and a thread for as long."""
+    sender = ArchiveSender(settings.remote_folder, lambda _: None, lambda *_: None)
+    task = archive_queries.task_to_archive(1, uuid.UUID(task_id))
+    with app.test_request_context(method=method):
+        g.identity = Identity(1)
+        frees = [sender._slots.acquire(1) for _ in range(archives._MAX_PARALLEL_PER_ACCOUNT)]
+        with pytest.raises(Problem) as refused:
+            sender.of_task(task)
+        assert refused.value.status == 429
+        frees[0]()
+        for _ in range(2):
+            response = sender.of_task(task)
+            assert response.status_code == 200
+            response.close()
 
 
 def test_zip_of_a_batch(client: FlaskClient, auth: Auth, get: Get, settings: Settings) -> None:

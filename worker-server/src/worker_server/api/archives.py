@@ -5,6 +5,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -83,6 +84,20 @@ class ArchiveSender:
         return self._answer(f"{stem_of(name)}.zip", folders)
 
     def _answer(self, name: str, folders: Sequence[tuple[str, ArchivedTask]]) -> Response:
+        with ExitStack() as slot:
+            # Before the files of each part are looked at, which takes as long for a HEAD.
+            slot.callback(self._slots.acquire(caller().user_id))
+            layout = self._laid_out(folders)
+            response = _headers(name, layout)
+            if has_body(response):
+                start = response.content_range.start or 0
+                length = response.content_length or 0
+                free = slot.pop_all().close
+                response.response = _ClosingBody(self._bytes(layout, start, length), free)
+                self._count_bytes(length)
+            return response
+
+    def _laid_out(self, folders: Sequence[tuple[str, ArchivedTask]]) -> ZipLayout:
         deadline = time.monotonic() + _CHECKSUM_LIMIT_S
         with self._share.reading():
             members = [
@@ -92,15 +107,7 @@ class ArchiveSender:
             ]
         if not members:
             raise NoClips
-        layout = ZipLayout(members)
-        response = _headers(name, layout)
-        if has_body(response):
-            start = response.content_range.start or 0
-            length = response.content_length or 0
-            free = self._slots.acquire(caller().user_id)
-            response.response = _ClosingBody(self._bytes(layout, start, length), free)
-            self._count_bytes(length)
-        return response
+        return ZipLayout(members)
 
     def _members(self, folder: str, task: ArchivedTask, deadline: float) -> list[Member]:
         """Return the clips whose files are there, and their manifest."""
