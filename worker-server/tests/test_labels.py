@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
+from upload_testing import Uploads, encoded
 
 from idrl_testing.database import Database
 from worker_server.api.labels import default_name
@@ -176,3 +177,11 @@ def test_key_of_an_older_release_is_known(
     again = client.post("/tasks", json={"url": URL, "name": "race.mp4"}, headers={**auth(), **key})
     assert problem(again) == (422, "idempotency_key_reused")
     assert post(client, auth(), **key).get_json()["task_id"] == first
+
+
+def test_name_of_a_file_keeps_its_emoji(uploads: Uploads) -> None:
+    """Of an astronaut it made a woman and a rocket."""
+    metadata = f"filename {encoded(_ASTRONAUT.encode())}"
+    assert uploads.create(**{"Upload-Metadata": metadata}).status_code == 201
+    [listed] = uploads.client.get("/uploads", headers=uploads.headers).get_json()
+    assert listed["name"] == _ASTRONAUT

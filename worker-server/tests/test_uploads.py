@@ -158,15 +158,6 @@ def test_wrong_headers(uploads: Uploads, settings: Settings) -> None:
     assert uploads.offset(path) == 0
 
 
-def test_name_of_a_file_keeps_its_emoji(uploads: Uploads) -> None:
-    """Of an astronaut it made a woman and a rocket."""
-    name = "👩\u200d🚀.mp4"
-    metadata = f"filename {encoded(name.encode())}"
-    assert uploads.create(**{"Upload-Metadata": metadata}).status_code == 201
-    [listed] = uploads.client.get("/uploads", headers=uploads.headers).get_json()
-    assert listed["name"] == name
-
-
 def test_another_owner_sees_nothing(uploads: Uploads, other_uploads: Uploads) -> None:
     path = uploads.new()
     assert other_uploads.client.head(path, headers=other_uploads.headers).status_code == 404
