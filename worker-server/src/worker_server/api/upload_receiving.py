@@ -89,7 +89,7 @@ class _Receiver:
                 self._extend(more_s)
                 ends_at += more_s
             if self._is_due():
-                (self._look if self._hash else self._confirm)()
+                (self._check_deletion if self._hash else self._confirm)()
             if time.monotonic() > ends_at:
                 break
         if self._checksum and not self._matches():
@@ -115,7 +115,7 @@ class _Receiver:
         self._pending_bytes = 0
         self._seen_bytes, self._seen_at = 0, time.monotonic()
 
-    def _look(self) -> None:
+    def _check_deletion(self) -> None:
         self._find()
         self._seen_bytes, self._seen_at = self._pending_bytes, time.monotonic()
 
