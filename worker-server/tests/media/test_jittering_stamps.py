@@ -72,11 +72,13 @@ def test_one_late_stamp_in_flash_video(
 
 
 @pytest.mark.parametrize("late_ms", [200, 5000])
-def test_one_late_stamp_of_sound_in_matroska(
-    late_ms: int, recording: Make, make: Make, prepared: Prepared
+@pytest.mark.parametrize("stream", "av")
+def test_one_late_stamp_in_matroska(
+    stream: str, late_ms: int, recording: Make, make: Make, prepared: Prepared
 ) -> None:
+    """Of pictures ffmpeg's muxer lets the clock stand still until it is past the late stamp."""
     stamps = f"setts=ts=if(eq(N\\,60)\\,TS+{late_ms}\\,TS)"
-    path = make(f"-i {recording('s.mkv')} -c copy -bsf:a {stamps}", "late.mkv")
+    path = make(f"-i {recording('s.mkv')} -c copy -bsf:{stream} {stamps}", "late.mkv")
     assert_in_place(*prepared(path))
 
 

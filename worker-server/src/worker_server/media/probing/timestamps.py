@@ -4,7 +4,7 @@ Times are whole ticks of a stream's own clock, in the order of the packets. Pure
 """
 
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, pairwise
@@ -75,6 +75,7 @@ def find_timeline(
     discontinuities: list[Discontinuity] = []
     stalled = _stalled(times, min_step)
     outliers = stalled | _wrong_first(times, tolerance, max_gap)
+    outliers |= _late_before_stalled(times, stalled, step)
     shift, previous, before = 0, None, 0
     recent: deque[tuple[int, int]] = deque(maxlen=_PACKETS_OF_CLOCK)  # packets, corrected times
     for index, time in enumerate(times):
@@ -173,6 +174,23 @@ def _stalled(times: Sequence[int | None], min_step: int) -> set[int]:
         row = row if is_stalled else []
         previous = time
     return indices
+
+
+def _late_before_stalled(times: Sequence[int | None], stalled: Set[int], step: int) -> set[int]:
+    """Return the packets that are late by as long as the clock stands still behind them.
+
+    So muxers write what follows a stamp that is late.
+    """
+    late: set[int] = set()
+    for index in stalled:
+        if index - 1 in stalled or index < 2:
+            continue
+        before, last = times[index - 2 : index]
+        count = next(number for number in range(1, len(times)) if index + number not in stalled)
+        if before is not None and last is not None:
+            late_by = last - before - step
+            late |= {index - 1} if abs(late_by - count * step) <= step else set()
+    return late
 
 
 def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) -> bool:
