@@ -147,7 +147,7 @@ def test_png_with_large_metadata_is_taken(kind: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [b"gAMA", b"cHRM", b"tRNS", b"pHYs", b"acTL", b"IHDR"])
-def test_png_with_a_short_chunk_behind_the_picture_is_refused(kind: bytes, tmp_path: Path) -> None:
+def test_png_with_a_short_chunk_after_the_picture_is_refused(kind: bytes, tmp_path: Path) -> None:
     """For some of them Pillow raises errors of `struct`, which counted as a crash: 500."""
     whole = encoded(Image.new("RGB", (64, 36)))
     end = len(chunk(b"IEND", b""))

@@ -85,7 +85,7 @@ class ArchiveSender:
 
     def _answer(self, name: str, folders: Sequence[tuple[str, ArchivedTask]]) -> Response:
         with ExitStack() as slot:
-            # Before the files of each part are looked at, which takes as long for a HEAD.
+            # Before the files of each part are examined, which takes as long for a HEAD.
             slot.callback(self._slots.acquire(caller().user_id))
             layout = self._laid_out(folders)
             response = _headers(name, layout)
