@@ -22,13 +22,18 @@ def box(kind: bytes, *content: bytes) -> bytes:
 
 def with_aperture(path: Path, numbers: tuple[int, ...], to: Path) -> Path:
     """Give each video track a clean aperture (ISO/IEC 14496-12, 12.1.4)."""
+    return with_entry_box(path, box(b"clap", struct.pack(">8i", *numbers)), to)
+
+
+def with_entry_box(path: Path, added: bytes, to: Path) -> Path:
+    """Add a box to the sample entry of each video track."""
 
     def changed(kind: bytes, content: bytes) -> bytes:
         if kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
             return b"".join(box(inner, changed(inner, more)) for inner, more in boxes(content))
-        if kind == b"stsd" and content[12:16] in (b"avc1", b"jpeg"):
+        if kind == b"stsd" and content[12:16] in (b"avc1", b"hev1", b"jpeg"):
             ((entry, fields),) = boxes(content[8:])
-            return content[:8] + box(entry, fields + box(b"clap", struct.pack(">8i", *numbers)))
+            return content[:8] + box(entry, fields + added)
         return content
 
     whole = path.read_bytes()

@@ -255,7 +255,8 @@ def _content(edit: PartEdit, number: int, *, conceals: bool = False) -> str:
     grid = _grid(edit, conceals=conceals)
     opaque = _on_background(edit, number) if colour.has_alpha(edit.source) else []
     picture = [*opaque, *_picture(edit), *_canvas(edit, number)]
-    chain = ",".join([*filters, *grid, *picture, colour.TAGS, "setsar=1"])
+    tags = [colour.TAGS, colour.WITHOUT_SIDE_DATA, "setsar=1"]
+    chain = ",".join([*filters, *grid, *picture, *tags])
     return f"[{number}:{edit.source.video_index}]{chain}"
 
 
