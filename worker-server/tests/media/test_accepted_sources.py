@@ -45,6 +45,17 @@ def test_more_formats_keep_every_frame(kind: str, numbered: Numbered, prepared: 
     assert read_numbers(path) == list(range(60))
 
 
+@pytest.mark.parametrize("engine", ["ffmpeg", "moviepy"])
+def test_advanced_professional_video_of_phones(
+    engine: str,
+    numbered: Numbered,
+    render_all: Callable[..., list[object]],
+    joined_numbers: Callable[[list[object]], list[int]],
+) -> None:
+    path = numbered(30, "25", "s.mp4", "-c:v liboapv -pix_fmt yuv422p10le")
+    assert joined_numbers(render_all(path, engine=engine)) == list(range(30))
+
+
 @pytest.mark.parametrize("name", ["s.wmv", "s.mpg", "s.ogv"])
 def test_more_formats_keep_sound_in_place(name: str, make: Make, prepared: Prepared) -> None:
     sound = {"s.wmv": "wmav2", "s.mpg": "mp2", "s.ogv": "libvorbis"}[name]

@@ -11,7 +11,7 @@ _VIDEO = (
     " wmv1 wmv2"
     " wmv3 vc1 mjpeg mjpegb gif png prores dnxhd cfhd dvvideo ffv1 huffyuv ffvhuff utvideo magicyuv"
     " rawvideo v210 cinepak indeo3 indeo4 indeo5 svq1 svq3 qtrle rpza msrle msvideo1 flashsv"
-    " flashsv2 dirac snow lagarith jpeg2000 jpegls webp apng"
+    " flashsv2 dirac snow lagarith jpeg2000 jpegls webp apng apv"
 )
 _AUDIO = (
     "aac aac_fixed aac_latm ac3 ac3_fixed eac3 mp1 mp1float mp2 mp2float mp3 mp3float mp3adu"
