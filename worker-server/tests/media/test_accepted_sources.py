@@ -230,6 +230,8 @@ def tone_of(path: Path) -> float:
         (("0", "default", "0"), 2000),
         (("default+comment", "0", "default"), 4000),
         (("visual_impaired", "0", "0"), 2000),
+        (("hearing_impaired", "0", "0"), 2000),
+        (("default+hearing_impaired", "0", "default"), 4000),
         (("0", "0", "0"), 500),
         (("default+comment", "comment", "visual_impaired"), 500),
     ],

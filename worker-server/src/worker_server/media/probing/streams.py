@@ -15,11 +15,12 @@ from worker_server.media.model.source import ProbeLimits
 from worker_server.media.model.transport_stream import pids_of_other_programs
 
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-# Made for some listeners only: commentary, audio description, and the clean sound of an effects
-# track.
+# Made for some listeners only: commentary, audio description, clear speech for the hard of hearing,
+# and the clean sound of an effects track.
 _SPECIAL = (
     Disposition.comment
     | Disposition.visual_impaired
+    | Disposition.hearing_impaired
     | Disposition.descriptions
     | Disposition.clean_effects
     | Disposition.karaoke
