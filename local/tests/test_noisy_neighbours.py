@@ -47,6 +47,7 @@ QUOTA = 20
 SINGLE_TASKS, BATCHES, BATCH_TASKS = 1000, 8, 500
 HALF_OPEN = 2500
 MANY, LARGE_BYTES = 100, 32 * 1024 * 1024
+DOCUMENTS = 40
 MAX_BODY_BYTES = 1024 * 1024
 NOISY_ADDRESS, OTHER_ADDRESS = "127.0.0.2", "127.0.0.3"
 
@@ -248,6 +249,39 @@ def test_slow_readers_of_one_account_leave_others_in(
             assert other.bytes_of(own).startswith(b"PK" if kind == "ZIPs" else b"\0\0")
             assert time.monotonic() - began < 5
     assert noisy.call("DELETE", link)[0] == 200
+
+
+def test_slow_readers_of_long_documents_leave_others_in(
+    running: System, noisy: Caller, other: Caller
+) -> None:
+    """The document of a task of 20,000 parts has six megabytes."""
+    link = many_parts(running, noisy)
+    head = f"GET {link} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {noisy.token}\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(DOCUMENTS):
+            slow = socket.create_connection(
+                ("127.0.0.1", running.port), timeout=30, source_address=(NOISY_ADDRESS, 0)
+            )
+            stack.enter_context(slow).sendall(head.encode())
+            assert slow.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
+        with others_stay_fast(other):
+            pass
+    assert noisy.call("DELETE", link)[0] == 200
+
+
+def many_parts(running: System, caller: Caller) -> str:
+    """Give the caller a task of as many parts as there may be, and return its link."""
+    user_id, task_id = caller.call("GET", "/me")[1]["user_id"], str(uuid.uuid4())
+    running.database.execute(
+        "INSERT INTO tasks (id, owner_id, url, status, finished_at)"
+        f" VALUES ('{task_id}', {user_id}, '', 'failed', now())"
+    )
+    running.database.execute(
+        "INSERT INTO parts (task_id, owner_id, number, start_frame, end_frame, start_s, end_s,"
+        f" status) SELECT '{task_id}', {user_id}, n, n, n + 1, n, n + 1, 'failed'"
+        " FROM generate_series(0, 19999) n"
+    )
+    return f"/tasks/{task_id}"
 
 
 def many_large_clips(running: System, caller: Caller) -> str:
