@@ -106,7 +106,7 @@ def test_checked_bytes_of_a_deleted_upload_end_soon(
     monkeypatch.setattr(upload_receiving, "_CONFIRM_EVERY_BYTES", 1024 * 1024)
     path = uploads.new(64 * 1024 * 1024)
     state = upload_rows.find(1, uuid.UUID(path.rpartition("/")[2]))
-    received = []
+    received: list[int] = []
 
     def read(size: int) -> bytes:
         if len(received) == 1:
