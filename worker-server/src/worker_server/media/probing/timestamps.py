@@ -15,7 +15,7 @@ from statistics import median
 _PACKETS_AFTER_RESET = 8
 # Number of packets before and after a stamp that goes back which decide whether those before were
 # late; with fewer than the second none are.
-_PACKETS_OF_CLOCK, _MIN_PACKETS_OF_CLOCK = 16, 3
+_PACKETS_OF_CLOCK, _MIN_PACKETS_OF_CLOCK = 16, 6
 # Share of a step by which clocks may differ that count as one.
 _SAME_CLOCK = 0.75
 # Packets between those whose distance tells the mean step: a multiple of common patterns of order.
@@ -133,7 +133,7 @@ def _mean_step(times: Sequence[int | None]) -> float:
     Neighbours say little where pictures are out of order, or stamps jitter.
     """
     known = [(index, time) for index, time in enumerate(times) if time is not None]
-    apart = min(_PACKETS_APART, len(known) // 2)
+    apart = min(_PACKETS_APART, len(known) // 4)
     steps = [
         (later - earlier) / (end - begin)
         for (begin, earlier), (end, later) in zip(known, known[apart:], strict=False)
