@@ -70,8 +70,7 @@ class SceneCuts:
         The last picture before `first` comes before them, as it may still be on screen.
         """
         source, tick_s = self._source, self._video.time_base or Fraction(1)
-        # MP4 is sought by DTS: that of an open group's key frame may be long before the picture.
-        start_s = source.origin_s + first / source.frame_rate - source.reorder_delay_s
+        start_s = source.seek_s(first / source.frame_rate)
         self._container.seek(math.floor(start_s / tick_s), stream=self._video)
         on_screen: tuple[int, VideoFrame] | None = None
         for frame in self._frames():

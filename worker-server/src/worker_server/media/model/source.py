@@ -97,6 +97,14 @@ class Source(JsonValue):
         """Aspect ratio of one pixel, once rotated."""
         return 1 / self.sample_aspect if self.rotation % 180 else self.sample_aspect
 
+    def seek_s(self, shown_s: Fraction) -> Fraction:
+        """Return the time in the file to seek to for what is shown at `shown_s`, in seconds.
+
+        MP4 is sought by DTS, which may be long before the time at which a picture is shown: by that
+        time, what leads the key frame of an open group would be sought behind its key frame.
+        """
+        return self.origin_s + shown_s - self.reorder_delay_s
+
     @property
     def _upright(self) -> tuple[Fraction, int]:
         width, height = self.upright_size

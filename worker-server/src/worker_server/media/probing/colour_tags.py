@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from av import VideoFrame, VideoStream
 
 _RESERVED, _UNSPECIFIED = 0, 2
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
 
 @dataclass(frozen=True)
@@ -46,5 +46,5 @@ class ColourTags:
             frame.color_trc = self.transfer
         if lacks_matrix:
             frame.colorspace = self.matrix
-        if lacks_primaries and lacks_transfer and lacks_matrix and self.colour_range == _FULL_RANGE:
-            frame.color_range = _FULL_RANGE
+        if lacks_primaries and lacks_transfer and lacks_matrix and self.colour_range == FULL_RANGE:
+            frame.color_range = FULL_RANGE

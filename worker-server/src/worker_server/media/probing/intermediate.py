@@ -21,6 +21,7 @@ from worker_server.media.model import colour
 from worker_server.media.model.edit import AUDIO_RATE
 from worker_server.media.model.geometry import frame_size
 from worker_server.media.model.source import Source
+from worker_server.media.probing.colour_tags import FULL_RANGE
 
 # How long the muxer holds sound back, in memory, for a picture to interleave: 60 s, in microseconds
 # (ffmpeg's default is 10 s). Encoders with lookahead deliver pictures of slow recordings late.
@@ -28,7 +29,7 @@ MAX_INTERLEAVE_US = "60000000"
 _CRF = 12
 _MAX_BYTES = 8 * 1024**3  # of the picture; sets `maxrate`
 _MIN_BITS_PER_S, _MAX_BITS_PER_S = 4_000_000, 80_000_000
-_BT709, _RGB, _LIMITED_RANGE, _FULL_RANGE = 1, 0, 1, 2
+_BT709, _RGB, _LIMITED_RANGE = 1, 0, 1
 _MAX_SIDE = 4096  # as of clips; normalizing 8K takes 1.3 GiB, and 1.7 with its own size
 
 
@@ -80,7 +81,7 @@ def add_video(target: OutputContainer, source: Source) -> VideoStream:
     if not source.varies:
         context.sample_aspect_ratio = source.upright_aspect
     context.colorspace, context.color_primaries, context.color_trc = colours(source)
-    context.color_range = _FULL_RANGE if keeps_alpha else _LIMITED_RANGE
+    context.color_range = FULL_RANGE if keeps_alpha else _LIMITED_RANGE
     if keeps_alpha:
         context.gop_size = 1
     else:

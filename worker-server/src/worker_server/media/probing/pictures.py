@@ -14,11 +14,9 @@ from worker_server.media.model.containers import crop_exactly
 from worker_server.media.model.geometry import Box
 from worker_server.media.model.matrices import Matrix, display_matrix, rotation_by
 from worker_server.media.model.source import ProbeLimits
-from worker_server.media.probing.colour_tags import ColourTags
+from worker_server.media.probing.colour_tags import FULL_RANGE, ColourTags
 from worker_server.media.probing.orientation import orientation_reader
 from worker_server.media.probing.streams import check_size
-
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def shape_by(
         rotation_by(matrix) if matrix else 0,
         matrix[0] * matrix[4] - matrix[1] * matrix[3] < 0 if matrix else False,
         int(frame.colorspace),
-        int(frame.color_range) == _FULL_RANGE or frame.format.name.startswith("yuvj"),
+        int(frame.color_range) == FULL_RANGE or frame.format.name.startswith("yuvj"),
         bool(frame.interlaced_frame),
         int(frame.color_trc) if is_hdr_transfer(int(frame.color_trc)) else 0,
     )

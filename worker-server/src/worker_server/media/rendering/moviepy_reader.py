@@ -118,9 +118,8 @@ def _decoded(edit: PartEdit) -> Iterator[VideoFrame]:
         video: Any = container.streams[edit.source.video_index]
         video.codec_context.thread_count = edit.profile.threads
         start_s = min(edit.part.start_frame, edit.last_picture) / edit.frame_rate - _MARGIN_S
-        start_s -= edit.source.reorder_delay_s  # MP4 is sought by DTS
-        if start_s > 0:
-            container.seek(int((edit.source.origin_s + start_s) / video.time_base), stream=video)
+        if start_s > edit.source.reorder_delay_s:
+            container.seek(int(edit.source.seek_s(start_s) / video.time_base), stream=video)
         frames = container.decode(video)
         yield from _deinterlaced(frames, video) if edit.source.interlaced else frames
 

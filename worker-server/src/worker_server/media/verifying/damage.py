@@ -42,11 +42,8 @@ def _seek_to_part(
     edit: PartEdit,
 ) -> None:
     if edit.part.start_frame:
-        source = edit.source
-        seek_s = source.origin_s + (edit.part.start_frame + SEEK_OFFSET_FRAMES) / edit.frame_rate
-        # MP4 is sought by DTS, and finds key frames whose leading pictures are of the part: from
-        # there these cannot be decoded.
-        container.seek(int((seek_s - source.reorder_delay_s) / video.time_base), stream=video)
+        shown_s = (edit.part.start_frame + SEEK_OFFSET_FRAMES) / edit.frame_rate
+        container.seek(int(edit.source.seek_s(shown_s) / video.time_base), stream=video)
 
 
 def _packets_of_part(
