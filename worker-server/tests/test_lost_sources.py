@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from worker_server import storage
 from worker_server.db import db
+from worker_server.jobs import render
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime
@@ -83,6 +84,21 @@ def test_source_that_cannot_be_read_is_fetched_again(
     assert task_of(task_id).status == "done"
     assert [part.failures for part in parts_of(task_id)] == [0, 0]
     assert files(settings, task_id) == {"0.2.mp4", "0.2.jpg", "1.1.mp4", "1.1.jpg"}
+
+
+def test_readable_source_is_read_once_for_all_its_parts(tmp_path: Path, runtime: Runtime) -> None:
+    """Else each part of a damaged video would read all of it."""
+    source, other = tmp_path / "source.1", tmp_path / "source.2"
+    source.write_bytes(b"video")
+    render._check_readable(source, runtime, lambda: False)
+    for path in (source, other):
+        path.unlink(missing_ok=True)
+        path.mkdir()
+    render._check_readable(source, runtime, lambda: False)
+    with pytest.raises(storage.FileUnreadable):
+        render._check_readable(other, runtime, lambda: False)
+    with pytest.raises(storage.FileUnreadable):
+        render._check_readable(other, runtime, lambda: False)
 
 
 def test_missing_source_on_an_unmounted_share_is_not_lost(

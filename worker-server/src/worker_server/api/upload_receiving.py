@@ -50,7 +50,7 @@ def sending_slots() -> Slots:
 class _Receiver:
     """Appends what `read` returns to the file; fsyncs regularly, and then counts it in the row.
 
-    With a checksum it only looks regularly whether the row is still there, by `find`: the space of
+    With a checksum it only checks regularly whether the row is still there, by `find`: the space of
     an upload that was deleted counts towards no quota, and is free once its file is closed.
     """
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -41,24 +42,25 @@ def render_next(settings: Settings, runtime: Runtime) -> bool:
         claim,
         settings,
         runtime,
-        lambda heartbeat: _render(claim, settings, heartbeat),
+        lambda heartbeat: _render(claim, settings, runtime, heartbeat),
     )
     return True
 
 
-def _render(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
+def _render(claim: PartClaim, settings: Settings, runtime: Runtime, heartbeat: Heartbeat) -> None:
     if storage.file_is_gone(settings.remote_folder, claim.source_path):
-        _fetch_again(claim.lease, settings)
+        _fetch_again(claim.lease, settings, "is gone")
         return
     try:
-        _make_clip(claim, settings, heartbeat)
+        _make_clip(claim, settings, runtime, heartbeat)
     except storage.FileUnreadable as error:
         storage.require_mounted(settings.remote_folder)
-        _log.error("the file of the source cannot be read: %s", error.strerror)
-        _fetch_again(claim.lease, settings)
+        _fetch_again(claim.lease, settings, f"cannot be read ({error.strerror})")
 
 
-def _make_clip(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> None:
+def _make_clip(
+    claim: PartClaim, settings: Settings, runtime: Runtime, heartbeat: Heartbeat
+) -> None:
     lease = claim.lease
     edit = _edit(claim, settings, heartbeat)
     renderers = media.renderers(
@@ -67,7 +69,8 @@ def _make_clip(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> No
     with scratch_folder(settings.scratch_folder) as folder:
         output = folder / "clip.mp4"
         with one_at_a_time(edit.source, settings.scratch_folder, heartbeat.should_stop):
-            rendered = _rendered(edit, output, renderers, _watch(settings, heartbeat))
+            watch = _watch(settings, heartbeat)
+            rendered = _rendered(edit, output, renderers, watch, runtime)
         if is_large(edit.source):
             wakeups.send(wakeups.RENDER)  # for a part that claims have left out meanwhile
         target = storage.part_path(
@@ -95,7 +98,11 @@ def _make_clip(claim: PartClaim, settings: Settings, heartbeat: Heartbeat) -> No
 
 
 def _rendered(
-    edit: media.PartEdit, output: Path, renderers: list[media.Renderer], watch: media.RenderWatch
+    edit: media.PartEdit,
+    output: Path,
+    renderers: list[media.Renderer],
+    watch: media.RenderWatch,
+    runtime: Runtime,
 ) -> media.RenderedClip:
     """Render the part; raise FileUnreadable in place of what a child makes of such a source.
 
@@ -104,16 +111,26 @@ def _rendered(
     try:
         rendered = media.render(edit, output, renderers, watch)
     except media.MediaError:
-        storage.check_readable(edit.source_path, watch.should_stop)
+        _check_readable(edit.source_path, runtime, watch.should_stop)
         raise
     if rendered.facts.concealed_frames:
-        storage.check_readable(edit.source_path, watch.should_stop)
+        _check_readable(edit.source_path, runtime, watch.should_stop)
     return rendered
 
 
-def _fetch_again(lease: PartLease, settings: Settings) -> None:
+def _check_readable(source: Path, runtime: Runtime, should_stop: Callable[[], bool]) -> None:
+    """Raise FileUnreadable unless the share reads the whole source, now or for an earlier part.
+
+    A damaged video of many parts would else be read once for each of them.
+    """
+    if source not in runtime.readable_sources:
+        storage.check_readable(source, should_stop)
+        runtime.readable_sources.append(source)
+
+
+def _fetch_again(lease: PartLease, settings: Settings, reason: str) -> None:
     if requeueing.fetch_again(lease, retry_limits(settings)):
-        _log.error("the file of the source is gone: fetched again")
+        _log.error("the file of the source %s: fetched again", reason)
     else:  # canceled meanwhile, or another worker has the lease
         leases.release(lease)
 

@@ -3,7 +3,9 @@
 import os
 import socket
 import time
+from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from flask import Flask, current_app
 
@@ -11,6 +13,7 @@ from worker_server.jobs.shutdown import ShutdownFlag
 from worker_server.media import WarmProber
 
 _EXTENSION = "idrl_runtime"
+_MAX_READABLE = 100
 
 
 def worker_name() -> str:
@@ -39,12 +42,15 @@ class Runtime:
     """State of a worker process.
 
     `worker_name` is the main process's; `shutdown` is shared by all its children.
+    `readable_sources` are the last files that the share has read to their end; each fetch of a
+    source has another name.
     """
 
     worker_name: str = field(default_factory=worker_name)
     shutdown: ShutdownFlag = field(default_factory=ShutdownFlag)
     warm_prober: WarmProber = field(default_factory=WarmProber)
     sweep_clock: SweepClock = field(default_factory=SweepClock)
+    readable_sources: deque[Path] = field(default_factory=lambda: deque(maxlen=_MAX_READABLE))
 
 
 def attach(app: Flask) -> Runtime:

@@ -76,7 +76,7 @@ TASK_TRANSITIONS = (
     Transition(_T.PROCESSING, _T.DONE, _RENDER, "finishes the last part"),
     Transition(_T.PROCESSING, _T.FAILED, _RENDER, "the last part has ended, and one has failed"),
     Transition(_T.PROCESSING, _T.FAILED, _SWEEPER, "the same, as the last lease has run out"),
-    Transition(_T.PROCESSING, _T.QUEUED, _RENDER, "the file of the source is gone: fetched again"),
+    Transition(_T.PROCESSING, _T.QUEUED, _RENDER, "its source is gone or unreadable: fetched"),
     Transition(_T.DONE, _T.FAILED, _API, "a clip's file is gone, and so is the source"),
     Transition(_T.FAILED, _T.QUEUED, _API, "`POST /tasks/<id>/retry`"),
     Transition(_T.QUEUED, _T.CANCELING, _API, "`DELETE` aborts the task"),
