@@ -83,22 +83,22 @@ def test_concurrent_requests_of_one_address_are_limited(start_edge: "StartEdge")
 
 def test_slow_bodies_count_as_concurrent_requests(start_edge: "StartEdge") -> None:
     edge = start_edge(CONN_LIMIT="3")
-    head = b"POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab"
-    with contextlib.ExitStack() as stack:
-        for _ in range(3):
-            slow = socket.create_connection(("127.0.0.1", edge.port), timeout=10)
-            stack.enter_context(slow).sendall(head)
-        wait_until(lambda: call(edge, "/tasks").status == 429)
+    with slow_bodies(edge, 3, "POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 10", b"ab"):
+        assert call(edge, "/tasks").status == 429
         assert call(edge, "/tasks", OTHER_ADDRESS).status == 200
 
 
 @contextlib.contextmanager
-def slow_bodies(edge: "Edge", count: int, head: str) -> Iterator[None]:
-    """Have sent all but the last bytes of so many bodies of 100 kB."""
+def slow_bodies(edge: "Edge", count: int, head: str, begun: bytes) -> Iterator[None]:
+    """Have begun so many bodies, all of which nginx has counted."""
     with contextlib.ExitStack() as stack:
         for _ in range(count):
             slow = socket.create_connection(("127.0.0.1", edge.port), timeout=LIMIT_S)
-            stack.enter_context(slow).sendall(f"{head}\r\n\r\n".encode() + bytes(99_990))
+            stack.enter_context(slow).sendall(f"{head}\r\nExpect: 100-continue\r\n\r\n".encode())
+            # nginx asks for a body once it has counted the request.
+            with slow.makefile("rb") as answer:
+                assert answer.readline().split()[1] == b"100"
+            slow.sendall(begun)
         yield
 
 
@@ -118,9 +118,8 @@ def test_large_bodies_of_one_address_are_limited(
             connection.request(method, path, body)
             return connection.getresponse().status
 
-    chunk = "\r\n\r\n186a0" if "chunked" in framing else ""
-    with slow_bodies(edge, 2, f"POST {path} HTTP/1.1\r\nHost: x\r\n{framing}{chunk}"):
-        wait_until(lambda: status("127.0.0.1", "POST", path, body) == 429)
+    begun = (b"186a0\r\n" if "chunked" in framing else b"") + body[:-10]
+    with slow_bodies(edge, 2, f"POST {path} HTTP/1.1\r\nHost: x\r\n{framing}", begun):
         refused = requests.post(edge.url + path, data=body, timeout=LIMIT_S)
         assert refused.json()["code"] == "too_many_requests"
         assert refused.headers["RateLimit-Policy"] == '"address-connections";q=2'
