@@ -9,6 +9,7 @@ import av
 import pytest
 from mp4_testing import box, with_entry_box
 
+from worker_server.media import plan_parts
 from worker_server.media.model.side_data import side_data_of
 
 BARS = "-f lavfi -i smptehdbars=s=320x180:r=25:d=0.4"
@@ -47,6 +48,64 @@ def test_clips_are_neither_hdr_nor_stereoscopic(
     assert not [
         box for box in (b"mdcv", b"clli", b"amve", b"st3d") if box in clip.path.read_bytes()
     ]
+
+
+def caption(number: int) -> bytes:
+    """Return an SEI unit with two bytes of a caption, after its length (ATSC A/53-4, 6.2.3).
+
+    The first ones load a caption and show it (CEA-608: RCL, row 15, "Hi", EOC); others are empty.
+    """
+    codes = (
+        b"\x94\x20",
+        b"\x94\x20",
+        b"\x94\x70",
+        b"\x94\x70",
+        b"\xc8\xe9",
+        b"\x94\x2f",
+        b"\x94\x2f",
+    )
+    code = codes[number] if number < len(codes) else b"\x80\x80"
+    payload = b"\xb5\x00\x31GA94\x03\x41\xff\xfc" + code + b"\xff"
+    unit = bytes([6, 4, len(payload)]) + payload + b"\x80"
+    return len(unit).to_bytes(4) + unit
+
+
+def with_captions(path: Path, to: Path) -> Path:
+    """Copy an H.264 file, with a part of a caption before each picture."""
+    with av.open(str(path)) as source, av.open(str(to), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                assert packet.pts is not None
+                number = round(packet.pts * packet.time_base * 25)
+                copied = av.Packet(caption(number) + bytes(packet))
+                copied.stream, copied.time_base = stream, packet.time_base
+                copied.pts, copied.dts, copied.duration = packet.pts, packet.dts, packet.duration
+                copied.is_keyframe = packet.is_keyframe
+                target.mux(copied)
+    return to
+
+
+@pytest.mark.parametrize("name", ["copied.mp4", "encoded.mp4", "normalized.mkv"])
+def test_captions_are_in_no_clip(
+    name: str,
+    make: Callable[..., Path],
+    prepared: Callable[[Path], Any],
+    copy: Callable[..., Any],
+    render: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    """Copied pictures have none; in encoded ones the last would stay on screen over the logo."""
+    tags = "colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+    picture = f"-f lavfi -i testsrc2=s=320x180:r=25:d=4,setparams={tags} {X264} -g 30"
+    path = with_captions(make(picture, "plain.mp4"), tmp_path / "captions.mp4")
+    if name.startswith("normalized"):
+        path = make(f"-i {path} -c copy -bsf:v setts=ts=TS+gt(N\\,50)*20000000", name)
+    assert "A53_CC" in side_data_in(path)
+    source, ready = prepared(path)
+    for part in plan_parts(source, 2):
+        made = copy if name.startswith("copied") else render
+        assert "A53_CC" not in side_data_in(made(source, ready, part).path)
 
 
 def side_data_in(path: Path) -> set[str]:

@@ -34,12 +34,14 @@ _RGB_OR_GREY = ("rgb", "bgr", "gbr", "pal8", "gray", "mono", "ya8", "ya16")
 _ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "argb", "bgra", "abgr", "ya8", "ya16", "vuya", "ayuv")
 _CLEAR_PALETTES = ("png",)  # codecs whose palettes may have alpha (APNG decodes to RGBA)
 TAGS = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
-# Side data of the source's frames that describes no clip: of HDR, and of two views in a picture.
+# Side data of the source's frames that clips do not have: of HDR, of two views in a picture, and
+# captions, which copied pictures lose and whose last one would stay on screen over the bumper.
 _SIDE_DATA = (
     "MASTERING_DISPLAY_METADATA",
     "CONTENT_LIGHT_LEVEL",
     "AMBIENT_VIEWING_ENVIRONMENT",
     "STEREO3D",
+    "A53_CC",
 )
 WITHOUT_SIDE_DATA = ",".join(f"sidedata=mode=delete:type={kind}" for kind in _SIDE_DATA)
 # Nits of linear value 1.0 in tone mapping: graphics white in HDR, by ITU-R BT.2408.
