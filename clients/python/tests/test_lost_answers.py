@@ -12,6 +12,7 @@ import pytest
 from idrl_client import Client, clipping
 
 USED = {"status": 409, "code": "upload_used", "detail": "A task already uses this upload."}
+BUSY = {"status": 423, "code": "upload_busy", "detail": "Another call is sending its bytes."}
 REUSED = {"status": 422, "code": "idempotency_key_reused", "detail": "The key has another body."}
 
 
@@ -25,6 +26,7 @@ class System(ThreadingHTTPServer):
         self.uploads: dict[str, int] = {}
         self.used: set[str] = set()
         self.tasks: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+        self.busy_answers = 0
 
     def make_task(self, key: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if key in self.tasks:
@@ -58,6 +60,10 @@ class _Calls(BaseHTTPRequestHandler):
 
     def do_PATCH(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.busy_answers > 0:
+            self.server.busy_answers -= 1
+            self._send(423, BUSY, **{"Retry-After": "0"})
+            return
         self.server.uploads[self.path.rpartition("/")[2]] += len(content)
         self._send(200, {})
 
@@ -126,3 +132,17 @@ def test_task_whose_answer_was_lost_is_found_with_and_without_plan(
     (job,) = clipping.into_folder(client, links, {}, tmp_path, print, is_plan=not is_plan)
     assert (job.error, job.task_id) == (None, "task-0")
     assert len(system.tasks) == 1
+
+
+def test_upload_that_a_lost_call_still_holds_is_continued(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system may notice only after seconds that the connection of that call is gone."""
+    client = Client(f"http://127.0.0.1:{system.server_port}", "k")
+    video = tmp_path / "lap.mp4"
+    video.write_bytes(b"video")
+    monkeypatch.setattr(clipping, "follow", lambda *_, **__: None)
+    system.busy_answers = 2
+    (job,) = clipping.into_folder(client, [str(video)], {}, tmp_path / "clips", print)
+    assert (job.error, job.task_id) == (None, "task-0")
+    assert system.uploads == {"upload-0": 5}

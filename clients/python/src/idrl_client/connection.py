@@ -22,6 +22,7 @@ _FIRST_PAUSE_S = 0.5
 _MAX_PAUSE_S = 15.0
 _BUSY = frozenset(
     {
+        HTTPStatus.LOCKED,  # an earlier call, whose connection was lost, still holds the upload
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.BAD_GATEWAY,
         HTTPStatus.SERVICE_UNAVAILABLE,
