@@ -196,9 +196,11 @@ def task_version(owner_id: int, task_id: uuid.UUID, fetch: Callable[..., Any] = 
     return version
 
 
-def get_task(owner_id: int, task_id: uuid.UUID) -> TaskWithParts:
+def get_task(
+    owner_id: int, task_id: uuid.UUID, fetch: Callable[..., Any] = fetch_json
+) -> TaskWithParts:
     """Return the task; raise TaskNotFound."""
-    task: TaskWithParts | None = fetch_json(_TASK, str(task_id), owner_id)
+    task: TaskWithParts | None = fetch(_TASK, str(task_id), owner_id)
     if task is None:
         raise TaskNotFound
     return task

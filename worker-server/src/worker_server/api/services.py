@@ -172,11 +172,13 @@ def change_task(
     QuotaExceeded, and what `check` raises.
     """
     columns = {_COLUMNS.get(name, name): value for name, value in values.items()}
-    if not changes.change_task(owner_id, task_id, columns, default_name, editor, quotas, check):
-        raise TaskNotFound
+    with transaction():
+        if not changes.change_task(owner_id, task_id, columns, default_name, editor, quotas, check):
+            raise TaskNotFound
+        task = queries.get_task(owner_id, task_id, fetch_json_within)
     if editor is not None:
         wakeups.send_later(wakeups.FETCH)
-    return queries.get_task(owner_id, task_id)
+    return task
 
 
 def start_task(owner_id: int, task_id: uuid.UUID) -> TaskWithParts:
@@ -184,12 +186,14 @@ def start_task(owner_id: int, task_id: uuid.UUID) -> TaskWithParts:
 
     Raise TaskNotFound or NotPlanned.
     """
-    waiting = planning.start_task(owner_id, task_id)
-    if waiting is None:
-        raise TaskNotFound
+    with transaction():
+        waiting = planning.start_task(owner_id, task_id)
+        if waiting is None:
+            raise TaskNotFound
+        task = queries.get_task(owner_id, task_id, fetch_json_within)
     for _ in range(min(waiting, wakeups.MAX_WAKEUPS)):
         wakeups.send_later(wakeups.RENDER)
-    return queries.get_task(owner_id, task_id)
+    return task
 
 
 def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas) -> TaskWithParts:
@@ -197,10 +201,12 @@ def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas) -> TaskWithPar
 
     Raise TaskNotFound, NotFailed or QuotaExceeded.
     """
-    if not requeueing.retry_task(owner_id, task_id, quotas):
-        raise TaskNotFound
+    with transaction():
+        if not requeueing.retry_task(owner_id, task_id, quotas):
+            raise TaskNotFound
+        task = queries.get_task(owner_id, task_id, fetch_json_within)
     wakeups.send_later(wakeups.FETCH)
-    return queries.get_task(owner_id, task_id)
+    return task
 
 
 def record_lost_clip(clip: Clip) -> Exception:
