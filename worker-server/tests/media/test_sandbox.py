@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,14 @@ def test_escape_attempts_find_what_is_not_refused(folder: Path) -> None:
 
 def test_sandbox_without_landlock_does_not_hold() -> None:
     assert not sandbox.SandboxReport(0, (), ("signal the parent",)).holds
+
+
+def test_sandbox_is_reported_to_all_who_ask_at_once() -> None:
+    """As /ready and /metrics do after a start: one was told that there is none."""
+    sandbox._measured.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda _: sandbox.sandbox_report(), range(4)))
+    assert [report.holds for report in reports] == [True] * 4
 
 
 def test_guard_starts_from_its_compiled_file_only_while_that_is_current(

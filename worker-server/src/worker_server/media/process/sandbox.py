@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -47,12 +48,17 @@ class SandboxReport:
 def sandbox_report() -> SandboxReport:
     """Return what `measure_sandbox` found first; level `none` until it has found something.
 
-    It finds nothing while this machine has no space, memory or process left.
+    It finds nothing while this machine has no space, memory or process left. One thread measures at
+    a time, the others wait for it: the names of its sockets are those of this process.
     """
     try:
-        return _measured()
+        with _measuring:
+            return _measured()
     except (guard.SandboxFailed, OSError):
         return SandboxReport(0, NEEDED, ())
+
+
+_measuring = threading.Lock()
 
 
 @functools.cache
