@@ -1,11 +1,12 @@
 """Program maps of MPEG-TS as channels have them: long ones, and with streams of private data."""
 
+import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
-from media_testing import click_times, read_numbers
+from media_testing import click_times, read_numbers, refused
 
 from worker_server.media import Source, probe
 
@@ -100,6 +101,48 @@ def test_sound_of_another_program_is_not_taken(numbered: Make, make: Make, tmp_p
     path = tmp_path / "mux.ts"
     path.write_bytes(with_long_maps(mux, apart=0))
     assert probe(path).audio_index == 2
+
+
+def scrambled(content: bytes, pids: Collection[int]) -> bytes:
+    """Return the stream with the packets of these PIDs scrambled (ISO/IEC 13818-1, 2.4.3.3)."""
+    changed = bytearray(content)
+    for at in range(0, len(changed), PACKET):
+        flags = changed[at + 3]
+        if int.from_bytes(changed[at + 1 : at + 3]) & 0x1FFF in pids and flags & 0x10:
+            begin = at + 4 + (1 + changed[at + 4] if flags & 0x20 else 0)
+            changed[at + 3] |= 0x80
+            changed[begin : at + PACKET] = os.urandom(at + PACKET - begin)
+    return bytes(changed)
+
+
+PROGRAMS = ({256, 257}, {258, 259})  # PIDs of picture and sound
+
+
+@pytest.mark.parametrize("clear", [0, 1])
+def test_clear_program_beside_a_scrambled_one(
+    clear: int,
+    make: Make,
+    numbered: Make,
+    prepared: Callable[[Path], tuple[Source, Path]],
+    tmp_path: Path,
+) -> None:
+    films = [numbered(50, "25", "film.mp4", X264, first=first) for first in (0, 50)]
+    streams = f"-i {films[0]} -i {films[1]} -map 0 -map 1 -c copy"
+    programs = "-program title=any:st=0:st=1 -program title=any:st=2:st=3"
+    content = make(f"{streams} {programs}", "mux.ts").read_bytes()
+    path = tmp_path / "mux.ts"
+    path.write_bytes(scrambled(content, PROGRAMS[1 - clear]))
+    source, prepared_path = prepared(path)
+    assert source.has_audio
+    assert read_numbers(prepared_path) == list(range(50 * clear, 50 * clear + 50))
+
+
+def test_scrambled_sound_of_the_clear_picture(make: Make, numbered: Make, tmp_path: Path) -> None:
+    film = numbered(50, "25", "film.mp4", "-c:v libx264 -preset ultrafast -crf 40")
+    content = make(f"-i {film} -c:v copy -c:a mp2 -b:a 384k", "s.ts").read_bytes()
+    path = tmp_path / "s.ts"
+    path.write_bytes(scrambled(content, {257}))
+    assert refused(path) == "source_protected"
 
 
 @pytest.mark.parametrize(

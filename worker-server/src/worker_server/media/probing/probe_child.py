@@ -131,7 +131,7 @@ def _read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
     with open_source(path, demuxer) as container:
         video = choose_video(container, path, demuxer, limits)
         tags = ColourTags.of(video)
-        check_protection(container, path, demuxer)
+        check_protection(container, path, demuxer, video)
         sounds = ranked_sounds(container, path, demuxer, video)
         scan = PacketScanner(container, video, list(sounds), demuxer, limits).run()
         if scan.frame is None or not scan.ticks or video.time_base is None:

@@ -1,12 +1,19 @@
 """Finds sources that are encrypted, also where encryption begins only after a clear start."""
 
+from collections.abc import Set
 from pathlib import Path
 from typing import BinaryIO
 
+from av import VideoStream
 from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
-from worker_server.media.model.transport_stream import TS_PACKET_BYTES, TS_SYNC, packet_grid
+from worker_server.media.model.transport_stream import (
+    TS_PACKET_BYTES,
+    TS_SYNC,
+    packet_grid,
+    pids_of_other_programs,
+)
 from worker_server.media.probing.boxes import boxes, spans_at
 
 _TS_WINDOWS, _TS_WINDOW_BYTES = 64, 188 * 500
@@ -26,23 +33,29 @@ _ASF_ENCRYPTION = (
 _ASF_HEADER_BYTES, _MAX_HEADER_BYTES = 30, 1 << 20
 
 
-def check_protection(container: InputContainer, path: Path, demuxer: str) -> None:
-    """Raise SourceError if anything is encrypted, even only after a clear beginning."""
+def check_protection(
+    container: InputContainer, path: Path, demuxer: str, video: VideoStream
+) -> None:
+    """Raise SourceError if anything is encrypted, even only after a clear beginning.
+
+    Of several television programs only that of the picture counts.
+    """
     has_key_id = any(stream.metadata.get("enc_key_id") for stream in container.streams)
-    if has_key_id or is_encrypted(path, demuxer):
+    others = pids_of_other_programs(path, video.id) if demuxer == "mpegts" else frozenset()
+    if has_key_id or is_encrypted(path, demuxer, others):
         raise SourceError("source_protected", "The video is encrypted.")
 
 
-def is_encrypted(path: Path, demuxer: str) -> bool:
+def is_encrypted(path: Path, demuxer: str, ignored_pids: Set[int] = frozenset()) -> bool:
     """Return whether the file's own bytes say so, also those of a file that cannot be opened."""
     return (
-        (demuxer == "mpegts" and _is_scrambled(path))
+        (demuxer == "mpegts" and _is_scrambled(path, ignored_pids))
         or (demuxer == "mov" and (_has_encrypted_track(path) or _has_encrypted_fragment(path)))
         or (demuxer == "asf" and _has_encryption_object(path))
     )
 
 
-def _is_scrambled(path: Path) -> bool:
+def _is_scrambled(path: Path, ignored_pids: Set[int]) -> bool:
     """Return whether many packets of an MPEG-TS are scrambled (ISO/IEC 13818-1, 2.4.3.3)."""
     size = path.stat().st_size
     step = max(_TS_WINDOW_BYTES, size // _TS_WINDOWS)
@@ -52,11 +65,11 @@ def _is_scrambled(path: Path) -> bool:
             file.seek(start)
             window = file.read(_TS_WINDOW_BYTES)
             at, length = packet_grid(window) or (len(window), TS_PACKET_BYTES)
-            firsts, controls = window[at::length], window[at + 3 :: length]
+            heads = (window[each : each + 4] for each in range(at, len(window) - 3, length))
             packets = [
-                control
-                for first, control in zip(firsts, controls, strict=False)
-                if first == TS_SYNC
+                head[3]
+                for head in heads
+                if head[0] == TS_SYNC and int.from_bytes(head[1:3]) & 0x1FFF not in ignored_pids
             ]
             seen += len(packets)
             scrambled += sum(byte >> 6 in (2, 3) for byte in packets)
