@@ -108,7 +108,7 @@ def test_sandbox_without_landlock_does_not_hold() -> None:
 
 
 def test_sandbox_is_reported_to_all_who_ask_at_once() -> None:
-    """As /ready and /metrics do after a start: one was told that there is none."""
+    """As /ready and /metrics do after a start: one reported no sandbox."""
     sandbox._measured.cache_clear()
     with ThreadPoolExecutor(4) as pool:
         reports = list(pool.map(lambda _: sandbox.sandbox_report(), range(4)))
