@@ -10,8 +10,9 @@ from typing import NoReturn
 import pytest
 import requests
 
-from idrl_client import Client, IdrlError, NotFound, Refused, Unreachable
+from idrl_client import Client, IdrlError, NotFound, Refused, Unreachable, connection
 from idrl_testing import site as web_site
+from idrl_testing.clocks import Clock
 from idrl_testing.site import Request, Site
 
 USAGE = b'{"live_tasks": 1}'
@@ -82,12 +83,16 @@ def send_without_date(request: Request, status: int, body: bytes, headers: dict[
 @pytest.mark.parametrize(
     "retry_after", ["0", "Wed, 01 Jan 2020 00:00:00 GMT", "soon", "Wed, 99 Jan 2020", ""]
 )
-def test_busy_system_is_not_called_without_a_pause(system: Site, retry_after: str) -> None:
+def test_busy_system_is_not_called_without_a_pause(
+    system: Site, monkeypatch: pytest.MonkeyPatch, retry_after: str
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(connection, "time", clock)
     answer = problem(503, "too_busy", Retry_After=retry_after)
     system.add("usage", answer=lambda request: request.send(*answer))
     with pytest.raises(Unreachable):
         Client(system.url, "k", patience_s=0.7).usage()
-    assert system.hits["/usage"] == 2
+    assert (system.hits["/usage"], clock.now_s) == (2, 0.5)
 
 
 def test_exceeded_quota_is_not_retried(system: Site) -> None:

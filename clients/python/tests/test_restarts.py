@@ -1,18 +1,18 @@
 """A system that goes away in the middle of `idrl clip`, and comes back or does not."""
 
 import json
-import socket
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from idrl_client import Client, Unreachable, clipping, connection
 from idrl_client.clipping import Job
+from idrl_local import servers
 from idrl_testing import site as web_site
+from idrl_testing.clocks import Clock
 from idrl_testing.site import Request, Site
 
 ACCOUNT = b'{"live_tasks": 0, "username": "ada"}'
@@ -51,9 +51,7 @@ def serve(port: int) -> Iterator[None]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return int(unused.getsockname()[1])
+    return servers.free_port()
 
 
 def client_of(port: int, patience_s: float) -> Client:
@@ -64,23 +62,23 @@ def client_of(port: int, patience_s: float) -> Client:
     return client
 
 
-def test_call_that_never_arrived_is_repeated_whatever_it_does(port: int) -> None:
+def test_call_that_never_arrived_is_repeated_whatever_it_does(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A refused connection has carried nothing: a second call makes no second key."""
     client = client_of(port, 30)
-    started = threading.Event()
+    with ExitStack() as stack:
 
-    def start() -> None:
-        time.sleep(0.3)
-        with serve(port):
-            started.wait(30)
+        class ClockOfRestart(Clock):
+            def sleep(self, for_s: float) -> None:
+                """Let the system be back by the end of the client's pause."""
+                super().sleep(for_s)
+                stack.enter_context(serve(port))
 
-    thread = threading.Thread(target=start)
-    thread.start()
-    try:
+        clock = ClockOfRestart()
+        monkeypatch.setattr(connection, "time", clock)
         assert client.create_key("nightly")["key"] == "k"
-    finally:
-        started.set()
-        thread.join()
+    assert clock.now_s == 0.5
 
 
 @pytest.fixture
@@ -91,26 +89,19 @@ def busy() -> Iterator[Site]:
         yield site
 
 
-class _Clock:
-    """The module `time` of a machine that does everything but sleep at once."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def sleep(self, for_s: float) -> None:
-        self.now_s += for_s
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The client's clock."""
+    clock = Clock()
+    monkeypatch.setattr(connection, "time", clock)
+    return clock
 
 
 @pytest.mark.parametrize("is_gone", [False, True])
 def test_system_that_stays_away_is_waited_for_once(
-    port: int, busy: Site, monkeypatch: pytest.MonkeyPatch, *, is_gone: bool
+    port: int, busy: Site, clock: Clock, *, is_gone: bool
 ) -> None:
     """With 20 videos it took 20 times the 15 minutes until the command gave up."""
-    clock = _Clock()
-    monkeypatch.setattr(connection, "time", clock)
     client = client_of(port, 60.0) if is_gone else Client(busy.url, "k", patience_s=60.0)
     jobs = [Job(f"https://a.example/{n}", task_id=str(n)) for n in range(20)]
     clipping.follow(client, jobs, None, print)
@@ -118,7 +109,7 @@ def test_system_that_stays_away_is_waited_for_once(
     assert all(isinstance(job.error, Unreachable) for job in jobs)
 
 
-def test_system_that_is_back_is_waited_for_again(busy: Site) -> None:
+def test_system_that_is_back_is_waited_for_again(busy: Site, clock: Clock) -> None:
     def busy_once(request: Request) -> None:
         request.send(503, BUSY) if request.count == 1 else request.send(200, ACCOUNT)
 
@@ -127,5 +118,7 @@ def test_system_that_is_back_is_waited_for_again(busy: Site) -> None:
     client = Client(busy.url, "k", patience_s=1.0)
     with pytest.raises(Unreachable):
         client.task("0")
+    given_up_s = clock.now_s
     client.account()
     assert client.usage() == json.loads(ACCOUNT)
+    assert clock.now_s == given_up_s + 0.5
