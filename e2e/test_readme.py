@@ -112,20 +112,21 @@ def test_quick_start_shows_what_went_wrong(name: str, tmp_path: Path) -> None:
 def test_quick_start_without_a_system_prints_no_traceback(name: str, tmp_path: Path) -> None:
     """A reader whose system is not up yet sees curl's sentence, and no traceback of Python."""
     _, *rest = BLOCK.findall((ROOT / name).read_text())
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    here = f"export IDRL_URL=http://127.0.0.1:{port} VIDEO_URL=http://127.0.0.1:{port}/sample.mp4"
-    walk = "\n".join([here, *rest]).replace(".venv/bin/idrl", f"'{IDRL}'")
     environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "config")}
-    done = subprocess.run(
-        ["bash", "-c", walk],
-        cwd=tmp_path,
-        env=environment,
-        input="Fly-high-7\n",
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # so that no other process gets the port, and not listening
+        base_url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        here = f"export IDRL_URL={base_url} VIDEO_URL={base_url}/sample.mp4"
+        walk = "\n".join([here, *rest]).replace(".venv/bin/idrl", f"'{IDRL}'")
+        done = subprocess.run(
+            ["bash", "-c", walk],
+            cwd=tmp_path,
+            env=environment,
+            input="Fly-high-7\n",
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
     assert "Traceback" not in done.stderr
     assert "Failed to connect to 127.0.0.1" in done.stderr
     assert "TASK" in done.stderr  # there is none, rather than the list of all tasks

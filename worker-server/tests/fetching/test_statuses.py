@@ -162,10 +162,11 @@ def test_partial_download_waits_longer_for_retry_after(site: Site, fetch: Fetche
 
 
 def test_refused_connection_is_transient(fetch: Fetcher) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
     fetch.allow_hosts = {"127.0.0.1"}
-    failure = fetch.fails(f"http://127.0.0.1:{port}/v.mp4?token=secret")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # so that no other process gets the port, and not listening
+        port = unused.getsockname()[1]
+        failure = fetch.fails(f"http://127.0.0.1:{port}/v.mp4?token=secret")
     assert (failure.code, failure.retryable) == ("source_unavailable", True)
 
 
