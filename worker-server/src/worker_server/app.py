@@ -16,6 +16,7 @@ from worker_server.api import (
     brand_views,
     change_views,
     clip_queries,
+    long_documents,
     method_override,
     poster_views,
     queries,
@@ -109,6 +110,7 @@ def create_app(
     with app.app_context():
         settings_module.attach(settings)
     db.install(app)
+    long_documents.install(app)
     init_celery(app, settings)
     wakeups.install(app)
     cli.install(app)

@@ -162,14 +162,20 @@ class PreparedQuery:
     types: str
     statement: str
 
-    def execute(self, driver: Any, known: dict[Any, Any], values: Sequence[object]) -> Any:  # noqa: ANN401 # untyped; JSON
-        """Return the value, or None; `known` has the names that the connection has prepared."""
+    def execute(
+        self,
+        driver: Any,  # noqa: ANN401 # untyped
+        known: dict[Any, Any],
+        values: Sequence[object],
+    ) -> str | None:
+        """Return the text, or None; `known` has the names that the connection has prepared."""
         with driver.cursor() as cursor:
             if self.name not in known:
                 cursor.execute(self.preparation)
                 known[self.name] = True
             cursor.execute(self.execution, values)
-            return _parsed(cursor.fetchone())
+            row = cursor.fetchone()
+            return row[0] if row else None
 
     @property
     def preparation(self) -> str:
@@ -182,8 +188,8 @@ class PreparedQuery:
         return f"EXECUTE {self.name} ({', '.join(['%s'] * (self.types.count(',') + 1))})"
 
 
-def _parsed(row: Sequence[Any] | None) -> Any:  # noqa: ANN401 # JSON has no types
-    return from_json(row[0]) if row and row[0] else None
+def _parsed(text: str | None) -> Any:  # noqa: ANN401 # JSON has no types
+    return from_json(text) if text else None
 
 
 def fetch_json_within(query: PreparedQuery, *values: object) -> Any:  # noqa: ANN401 # JSON
@@ -192,25 +198,30 @@ def fetch_json_within(query: PreparedQuery, *values: object) -> Any:  # noqa: AN
     if query.name not in connection.info:
         connection.exec_driver_sql(query.preparation)
         connection.info[query.name] = True
-    return _parsed(connection.exec_driver_sql(query.execution, values).one_or_none())
+    return _parsed(connection.exec_driver_sql(query.execution, values).scalar())
 
 
 def fetch_json(query: PreparedQuery, *values: object) -> Any:  # noqa: ANN401 # JSON has no types
+    """As `fetch_text`; return the JSON, parsed."""
+    return _parsed(fetch_text(query, *values))
+
+
+def fetch_text(query: PreparedQuery, *values: object) -> str | None:
     """Execute the query without BEGIN and ROLLBACK, in one round trip.
 
     Raises SQLAlchemy's errors.
     """
     try:
-        return _fetch_json(query, values)
+        return _fetch_text(query, values)
     except DBAPIError as error:
         if not error.connection_invalidated:
             raise
         # If this connection was cut, all others may have been cut too.
         db.engine.dispose()
-        return _fetch_json(query, values)
+        return _fetch_text(query, values)
 
 
-def _fetch_json(query: PreparedQuery, values: Sequence[object]) -> Any:  # noqa: ANN401 # JSON has no types
+def _fetch_text(query: PreparedQuery, values: Sequence[object]) -> str | None:
     """Execute on a pooled connection by the driver alone: SQLAlchemy takes three times as long."""
     try:
         connection: Any = db.engine.raw_connection()

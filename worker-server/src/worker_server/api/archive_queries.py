@@ -5,8 +5,9 @@ import uuid
 from sqlalchemy import update
 
 from worker_server.api.batch_queries import get_batch
+from worker_server.api.long_documents import fetch_json
 from worker_server.api.queries import EXPIRY, FACTS, PartFacts, TaskFacts, TaskNotFound
-from worker_server.db import PreparedQuery, fetch_json, transaction
+from worker_server.db import PreparedQuery, transaction
 from worker_server.models import Part
 from worker_server.queue.statuses import PartStatus
 

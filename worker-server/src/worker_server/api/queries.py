@@ -7,6 +7,7 @@ from typing import Any, NotRequired, TypedDict
 from sqlalchemy import func, select
 
 from idrl_common.database import check_writable
+from worker_server.api import long_documents
 from worker_server.db import PreparedQuery, db, fetch_json, transaction
 from worker_server.queue.retention import NOTICE_DAYS
 from worker_server.queue.statuses import PartStatus
@@ -197,7 +198,7 @@ def task_version(owner_id: int, task_id: uuid.UUID, fetch: Callable[..., Any] = 
 
 
 def get_task(
-    owner_id: int, task_id: uuid.UUID, fetch: Callable[..., Any] = fetch_json
+    owner_id: int, task_id: uuid.UUID, fetch: Callable[..., Any] = long_documents.fetch_json
 ) -> TaskWithParts:
     """Return the task; raise TaskNotFound."""
     task: TaskWithParts | None = fetch(_TASK, str(task_id), owner_id)

@@ -1,0 +1,46 @@
+"""Bounds how many long documents are in memory at once: 16 of 20,000 parts would fill all of it."""
+
+import threading
+from typing import Any
+
+from flask import Flask, g, has_request_context
+from pydantic_core import from_json
+
+from idrl_common.problems import Problem
+from worker_server.db import PreparedQuery, fetch_text
+
+# Characters of JSON, of some 1500 parts.
+_LONG = 512 * 1024
+_MAX_PARALLEL = 3
+# A call is answered within 15 s.
+_WAIT_S = 8.0
+_memory = threading.BoundedSemaphore(_MAX_PARALLEL)
+
+
+def install(app: Flask) -> None:
+    """Free the memory of a long document once its request is answered."""
+    app.teardown_request(_free)
+
+
+def fetch_json(query: PreparedQuery, *values: object) -> Any:  # noqa: ANN401 # JSON has no types
+    """As `db.fetch_json`; a long document waits until others have been answered.
+
+    Raise a 503 Problem where that takes too long.
+    """
+    text = fetch_text(query, *values)
+    if text and len(text) > _LONG and has_request_context():
+        _wait_for_memory()
+    return from_json(text) if text else None
+
+
+def _wait_for_memory() -> None:
+    if g.get("has_long_document"):
+        return
+    if not _memory.acquire(timeout=_WAIT_S):
+        raise Problem(503, "too_busy", "Too many long documents are being read at the moment.")
+    g.has_long_document = True
+
+
+def _free(_: BaseException | None) -> None:
+    if g.pop("has_long_document", False):
+        _memory.release()

@@ -1,0 +1,58 @@
+"""The documents of a task with as many parts as there may be, for many callers at once."""
+
+import re
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from idrl_testing.database import Database
+from worker_server.limits import MAX_PARTS
+
+Auth = Callable[..., dict[str, str]]
+THREADS = 16  # of the container `tasks`, whose limit is 640 MB; the service itself takes 120
+LIMIT_MB = 500
+
+
+@pytest.fixture
+def task_id(database: Database) -> str:
+    """A task of 20,000 finished parts."""
+    task_id = str(uuid.uuid4())
+    database.execute(
+        "INSERT INTO tasks (id, owner_id, url, status, finished_at)"
+        f" VALUES ('{task_id}', 1, 'http://example.com/v.mp4', 'done', now())"
+    )
+    database.execute(
+        "INSERT INTO parts (task_id, owner_id, number, start_frame, end_frame, start_s, end_s,"
+        " status, path, size_bytes, sha256, frames, rendered_by)"
+        f" SELECT '{task_id}', 1, n, n, n + 1, n, n + 1, 'done', 'x/' || n, 1000,"
+        f" repeat('a', 64), 50, 'copy' FROM generate_series(0, {MAX_PARTS - 1}) n"
+    )
+    return task_id
+
+
+def memory_mb(name: str) -> float:
+    """Return VmRSS, what this process takes, or VmHWM, the most that it took."""
+    match = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert match
+    return int(match[1]) / 1000
+
+
+@pytest.mark.parametrize("path", ["", "/manifest.json"])
+def test_documents_for_all_threads_fit_into_the_memory(
+    app: Flask, auth: Auth, task_id: str, path: str
+) -> None:
+    def get(_: int) -> tuple[int, bool]:
+        answer = app.test_client().get(f"/tasks/{task_id}{path}", headers=auth())
+        return answer.status_code, f'"number":{MAX_PARTS - 1},' in answer.text[-2000:]
+
+    assert get(0) == (200, True)
+    Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM to VmRSS
+    before_mb = memory_mb("VmRSS")
+    with ThreadPoolExecutor(THREADS) as pool:
+        answers = set(pool.map(get, range(THREADS)))
+    assert (200, True) in answers <= {(200, True), (503, False)}  # too busy, on a slow machine
+    assert memory_mb("VmHWM") - before_mb < LIMIT_MB
