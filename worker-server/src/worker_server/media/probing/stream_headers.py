@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from worker_server.media.probing.av1_headers import sequence_header
+from worker_server.media.probing.bits import Bits
 from worker_server.media.probing.vp9_headers import key_frame_headers
 
 _HEAD_BYTES = 4096  # headers are at the start of a packet, before the coded slices
 _START_CODE = re.compile(rb"\x00\x00\x01")
+_SEQUENCE, _SEQUENCE_DISPLAY = 1, 2  # extension_start_code_identifier (H.262, table 6-2)
 _JPEG_SIZES = {0xC0, 0xC1, 0xC2, 0xC3}  # start of frame: precision, height, width, components
 
 
@@ -22,6 +24,8 @@ def header_reader(codec: str, extradata: bytes | None) -> Callable[[bytes], byte
     if codec in _SPS:
         length_size = length_size_of(codec, extradata or b"")
         return lambda packet: _parameter_sets(units_of(packet, length_size), codec)
+    if codec in ("mpeg1video", "mpeg2video"):
+        return _mpeg12_reader()
     return _READERS.get(codec)
 
 
@@ -96,18 +100,30 @@ def units_of(data: bytes, length_size: int) -> list[bytes]:
     return units
 
 
-def _mpeg12(packet: bytes) -> bytes:
-    """Return sequence header and extension without bit rate, buffer size and matrices.
+def _mpeg12_reader() -> Callable[[bytes], bytes]:
+    """Return the reader of sequence header and extension, and of the colours told last.
 
-    Those three may change from one sequence to the next in an ordinary stream.
+    Left out are bit rate, buffer size and matrices, which may change from one sequence to the next
+    in an ordinary stream.
     """
-    at = packet.find(b"\0\0\1\xb3", 0, _HEAD_BYTES)
-    if at < 0:
-        return b""
-    extension = packet.find(b"\0\0\1\xb5", at, at + 200)
-    return packet[at + 4 : at + 8] + (
-        packet[extension + 4 : extension + 6] if extension > 0 else b""
-    )
+    colours = b""
+
+    def read(packet: bytes) -> bytes:
+        nonlocal colours
+        at = packet.find(b"\0\0\1\xb3", 0, _HEAD_BYTES)
+        if at < 0:
+            return b""
+        extensions = {each[0] >> 4: each for each in _mpeg2_extensions(packet[at:_HEAD_BYTES])}
+        display = extensions.get(_SEQUENCE_DISPLAY, b"\0")
+        colours = display[1:4] if display[0] & 1 else colours
+        return packet[at + 4 : at + 8] + extensions.get(_SEQUENCE, b"")[:2] + colours
+
+    return read
+
+
+def _mpeg2_extensions(data: bytes) -> Iterator[bytes]:
+    """Yield what follows each extension_start_code (H.262, 6.2.2.2)."""
+    return (each for each in data.split(b"\0\0\1\xb5")[1:] if each)
 
 
 def _mpeg4(packet: bytes) -> bytes:
@@ -127,6 +143,25 @@ def _vc1(packet: bytes) -> bytes:
     at = packet.find(b"\0\0\1\x0f", 0, _HEAD_BYTES) + 4
     header = packet[at : at + 12].replace(b"\0\0\3", b"\0\0")  # emulation prevention
     return header[2:6] if at >= 4 else b""
+
+
+def _flv(packet: bytes) -> bytes:
+    """Return the size in the picture header of Sorenson's H.263 (Adobe SWF 19, H.263 video)."""
+    bits = Bits(packet[:9])
+    bits.read(17 + 5 + 8)  # start code, version, temporal reference
+    code = bits.read(3)
+    lengths = {0: 16, 1: 32}  # bits of a width and height that are no standard size
+    return bytes([code]) + bits.read(lengths.get(code, 0)).to_bytes(4)
+
+
+def _dv(packet: bytes) -> bytes:
+    """Return the system (525 or 625 lines), and whether the picture is 16:9 (IEC 61834-4, 9.2)."""
+    track, control = packet[4:5], packet[453:458]  # of the first VAUX block
+    if control[:1] != b"\x61" or len(control) < 5:
+        return b""
+    display = control[2] & 7
+    is_wide = display == 2 or (not track[0] & 7 and display == 7)
+    return bytes([packet[3] & 0x80, is_wide])
 
 
 def _vp8(packet: bytes) -> bytes:
@@ -166,10 +201,10 @@ def _jpeg2000(packet: bytes) -> bytes:
 
 
 _READERS: dict[str, Callable[[bytes], bytes]] = {
-    "mpeg1video": _mpeg12,
-    "mpeg2video": _mpeg12,
     "mpeg4": _mpeg4,
     "vc1": _vc1,
+    "flv": _flv,
+    "dvvideo": _dv,
     "vp8": _vp8,
     "vp9": key_frame_headers,
     "mjpeg": _jpeg,
