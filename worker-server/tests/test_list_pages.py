@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import update
 from upload_testing import Uploads
 
 from worker_server.db import transaction
+from worker_server.models import Task
 from worker_server.queue.events import EventKind, record
 from worker_testing import URL, post, problem
 
@@ -107,3 +109,19 @@ def test_rows_that_come_and_go_do_not_shift_the_pages(client: FlaskClient, auth:
     new_webhook(client, auth())
     rest = pages(client, auth(), first.headers["Link"].partition(">")[0][1:])
     assert [row["link"] for page in rest for row in page] == links[3:]
+
+
+@pytest.mark.parametrize("zero", ["%0A", "%D9%A0", "%20"])
+def test_next_page_is_linked_however_its_path_is_written(
+    client: FlaskClient, auth: Auth, zero: str
+) -> None:
+    """`uuid.UUID` takes blanks, and digits of any script, for the 0 that an id begins with."""
+    accepted_id = uuid.UUID(post(client, auth()).get_json()["task_id"])
+    task_id = uuid.UUID(int=accepted_id.int % 16**31)
+    with transaction() as session:
+        session.execute(update(Task).where(Task.id == accepted_id).values(id=task_id))
+        for _ in range(4):
+            record(session, task_id, EventKind.CLAIMED)
+    path = f"/tasks/{zero}{task_id.hex[1:]}/events"
+    assert client.get(f"{path}?max=2", headers=auth()).headers["Link"].isascii()
+    assert [len(page) for page in pages(client, auth(), f"{path}?max=2")] == [2, 2, 1]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import Response, jsonify, request
 
@@ -103,4 +103,5 @@ def read_page(
 def next_link(cursor: str) -> str:
     """Return the Link header to the next page: the same call, with the cursor."""
     parameters = {name: values[-1] for name, values in request.args.lists()}
-    return f'<{request.path}?{urlencode({**parameters, "cursor": cursor})}>; rel="next"'
+    path = quote(request.path)  # an id in it may be written with what no header can have
+    return f'<{path}?{urlencode({**parameters, "cursor": cursor})}>; rel="next"'
