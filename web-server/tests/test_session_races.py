@@ -67,6 +67,51 @@ def test_deleted_key_makes_no_other_key(
 
 
 @contextmanager
+def paused(database: Database, change: str) -> Iterator[None]:
+    """Hold transactions at this change of a row, which they have locked, while the block lasts."""
+    table = change.rpartition(" ")[2]
+    database.execute(
+        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN coalesce(NEW, OLD); END$$;"
+        f" CREATE TRIGGER hold BEFORE {change} FOR EACH ROW EXECUTE FUNCTION hold()"
+    )
+    try:
+        with database.holding(_HOLD):
+            yield
+    finally:
+        database.execute(f"DROP TRIGGER hold ON {table}; DROP FUNCTION hold()")
+
+
+@pytest.mark.parametrize("by_key", [False, True], ids=["token", "key"])
+def test_token_or_key_that_is_just_being_ended_makes_no_key(
+    client: FlaskClient, headers: dict[str, str], database: Database, *, by_key: bool
+) -> None:
+    application = client.application
+    ending, change, caller = (
+        ("POST", "/auth/logout"),
+        "UPDATE OF tokens_valid_after ON users",
+        headers,
+    )
+    if by_key:
+        document = new_key(client, headers)
+        caller = bearer(document["key"])
+        ending, change = ("DELETE", f"/me/keys/{document['key_id']}"), "DELETE ON api_keys"
+        assert client.get("/me", headers=caller).status_code == 200  # records its first use
+    method, path = ending
+    with ThreadPoolExecutor(2) as pool:
+        with paused(database, change):
+            end = application.test_client().open
+            ended = pool.submit(end, path, method=method, headers=headers)
+            wait_until(lambda: database.waiting() == 1, 20)
+            post = application.test_client().post
+            made = pool.submit(post, "/me/keys", json={"name": "late"}, headers=caller)
+            wait_until(lambda: database.waiting() == 2, 20)
+        assert ended.result(30).status_code == 204
+        assert_problem(made.result(30), 401, "token_invalid")
+    assert database.execute("SELECT name FROM api_keys") == []
+
+
+@contextmanager
 def paused_after_the_password_check(database: Database) -> Iterator[None]:
     """Hold calls of SLOW_ADDRESS when their password was found right, while the block lasts."""
     database.execute(

@@ -49,13 +49,14 @@ class Identity:
     """Who calls: `user_id` is the token's subject.
 
     `issued_at_s` and `logged_in_at_s` are Unix times, of the token and of the log-in that it goes
-    back to.
+    back to. `key_sha256` is that of the key for scripts that came instead of a token.
     """
 
     user_id: int
     role: str = "user"
     issued_at_s: float = field(default=0, compare=False)
     logged_in_at_s: float = field(default=0, compare=False)
+    key_sha256: str | None = field(default=None, compare=False)
 
 
 class TokenVerifier:

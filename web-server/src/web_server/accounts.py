@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+from flask_sqlalchemy.session import Session
 from sqlalchemy import BigInteger, column, delete, func, or_, select, table, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import scoped_session
 
 from idrl_common.cursors import Position, newest_first
+from idrl_common.token_verifier import Identity
 from web_server.authentication import KEY_PREFIX, key_sha256
 from web_server.db import transaction
 from web_server.login_throttle import account_of, move_known_clients
@@ -35,6 +38,13 @@ class KeyNotFound(Exception):
 
 class StillInUse(Exception):
     """The account has tasks, brands or other things on the worker machine."""
+
+
+class CallerEnded(Exception):
+    """The token or the key of the call was ended since the call was let in."""
+
+    def __init__(self) -> None:
+        super().__init__("The token is not valid; log in again.")
 
 
 class TooManyKeys(Exception):
@@ -137,22 +147,39 @@ def delete_user(user: User) -> None:
         raise StillInUse from error
 
 
-def create_key(user_id: int, name: str, expires_in_days: int | None) -> tuple[ApiKey, str]:
+def create_key(caller: Identity, name: str, expires_in_days: int | None) -> tuple[ApiKey, str]:
     """Return the new key's row and the key, which is not stored.
 
-    Raise TooManyKeys, or NoResultFound when the account was deleted a moment ago.
+    Raise TooManyKeys, CallerEnded, or NoResultFound when the account was deleted a moment ago.
     """
+    user_id = caller.user_id
     key = KEY_PREFIX + secrets.token_urlsafe(32)
     expires_at = datetime.now(UTC) + timedelta(days=expires_in_days) if expires_in_days else None
     row = ApiKey(user_id=user_id, name=name, key_sha256=key_sha256(key), expires_at=expires_at)
     count = select(func.count()).where(ApiKey.user_id == user_id)
     with transaction() as session:
-        # FOR UPDATE serializes the calls of an account, so that the limit holds.
-        session.scalars(select(User.id).where(User.id == user_id).with_for_update()).one()
+        # FOR UPDATE serializes the calls of an account, so that the limit holds, and log-outs.
+        account = session.scalars(select(User).where(User.id == user_id).with_for_update()).one()
+        if account.disabled_at is not None or not _is_valid(session, caller, account):
+            raise CallerEnded
         if (session.scalar(count) or 0) >= MAX_KEYS:
             raise TooManyKeys
         session.add(row)
     return row, key
+
+
+def ended_at_s(account: User) -> float:
+    """Return when the account's tokens were last ended, as a Unix time; 0 if never."""
+    ended_at = account.tokens_valid_after
+    return ended_at.timestamp() if ended_at else 0
+
+
+def _is_valid(session: scoped_session[Session], caller: Identity, account: User) -> bool:
+    """Return whether the caller's token or key is valid still; a key's deletion then waits."""
+    if caller.key_sha256 is None:
+        return caller.issued_at_s >= ended_at_s(account)
+    key = select(ApiKey.id).where(ApiKey.key_sha256 == caller.key_sha256)
+    return session.scalar(key.with_for_update(read=True, key_share=True)) is not None
 
 
 def list_keys(user_id: int, limit: int, after: Position | None = None) -> list[ApiKey]:

@@ -142,7 +142,7 @@ class Authenticator:
         if state is None or state.expires_at_s <= time.time():
             raise token_refused()
         g.exchanged_token = state.token
-        return Identity(state.account.user_id, state.account.role)
+        return Identity(state.account.user_id, state.account.role, key_sha256=sha256)
 
     def _key(self, sha256: str) -> KeyState | None:
         query = (

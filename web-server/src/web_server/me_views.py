@@ -51,7 +51,7 @@ def blueprint(auth: AuthService, tasks: TasksService, sample_url: str | None) ->
     @reads_account_now
     def create_key() -> tuple[Response, int]:
         body = parse_body(NewKey)
-        row, key = accounts.create_key(caller().user_id, body.name, body.expires_in_days)
+        row, key = accounts.create_key(caller(), body.name, body.expires_in_days)
         response = jsonify({**key_document(row), "key": key})
         response.headers["Cache-Control"] = "no-store"
         return response, 201

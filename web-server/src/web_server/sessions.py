@@ -21,7 +21,7 @@ def begin(user: User, signer: TokenSigner) -> str:
             raise BadCredentials
         if current.disabled_at is not None:
             raise AccountDisabled
-        return signer.sign(current.id, current.role, not_before_s=_ended_at_s(current))
+        return signer.sign(current.id, current.role, not_before_s=accounts.ended_at_s(current))
 
 
 def renew(identity: Identity, signer: TokenSigner) -> str:
@@ -29,15 +29,10 @@ def renew(identity: Identity, signer: TokenSigner) -> str:
     with accounts.locked_account(identity.user_id) as current:
         if current is None or current.disabled_at is not None:
             raise token_refused()
-        ended_at_s = _ended_at_s(current)
+        ended_at_s = accounts.ended_at_s(current)
         if identity.issued_at_s < ended_at_s:
             raise token_refused()
         logged_in_at_s = identity.logged_in_at_s
         return signer.sign(
             current.id, current.role, logged_in_at_s=logged_in_at_s, not_before_s=ended_at_s
         )
-
-
-def _ended_at_s(user: User) -> float:
-    """Return when the account's tokens were last ended, as a Unix time; 0 if never."""
-    return user.tokens_valid_after.timestamp() if user.tokens_valid_after else 0
