@@ -189,6 +189,17 @@ def test_nginx_sends_what_a_link_shows_by_the_owners_token(
     assert claims["exp"] - time.time() <= 120
 
 
+def test_manifest_of_a_link_comes_through_the_web_app(
+    client: FlaskClient, make_app: MakeApp, headers: dict[str, str]
+) -> None:
+    """nginx stores it whole: strangers who read slowly hold no thread of the tasks service."""
+    path = link(client, headers)
+    behind_nginx = make_app(accel_redirect=True, clip_cache_size="0").test_client()
+    answer = behind_nginx.get(f"{path}/manifest.json")
+    assert "X-Accel-Redirect" not in answer.headers
+    assert answer.data == b"bytes"
+
+
 @pytest.mark.parametrize(("body", "valid_s"), [({}, 86_400), ({"expires_in_s": 60}, 60)])
 def test_link_shows_when_it_expires(
     client: FlaskClient, headers: dict[str, str], body: dict[str, object], valid_s: int

@@ -87,6 +87,15 @@ class Links:
         """Answer with what the tasks service has at `path` below the task."""
         return gateway.file_response(self.tasks, self.clips, f"/tasks/{share.task_id}{path}", query)
 
+    def manifest_response(self, share: Share) -> Response:
+        """Relay the manifest, which nginx then stores: it may be large, and its reader slow.
+
+        What nginx fetches itself streams, as clips should, and holds a thread of the tasks service.
+        """
+        target = f"/tasks/{share.task_id}/manifest.json?{_WITHOUT_SECRETS}"
+        headers = gateway.request_headers()
+        return gateway.relay(self.tasks.send(request.method, target, headers, None))
+
     def task(self, task_id: uuid.UUID, timeout: Timeout | None = None) -> dict[str, Any] | Response:
         """Return the task's document, or the tasks service's answer where that is another one."""
         headers = gateway.request_headers(("Authorization",))
@@ -141,7 +150,7 @@ def blueprint(links: Links) -> Blueprint:
 
     @routes.get("/s/<token>/manifest.json")
     def get_manifest(token: str) -> Response:
-        return links.file_response(links.open_task(token), "/manifest.json", _WITHOUT_SECRETS)
+        return links.manifest_response(links.open_task(token))
 
     return routes
 
