@@ -119,7 +119,7 @@ PROGRAMS = ({256, 257}, {258, 259})  # PIDs of picture and sound
 
 
 @pytest.mark.parametrize("clear", [0, 1])
-def test_clear_program_beside_a_scrambled_one(
+def test_clear_program_with_a_scrambled_one(
     clear: int,
     make: Make,
     numbered: Make,

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from media_testing import refused
+from media_testing import read_numbers, refused
+from mp4_testing import box
 
-from worker_server.media import SourceError, probe
+from worker_server.media import Source, SourceError, probe
 
 Make = Callable[..., Path]
 SMALL = "-f lavfi -i testsrc2=s=320x180:r=25:d=2 -c:v libx264 -preset ultrafast -pix_fmt yuv420p"
@@ -146,3 +147,19 @@ def test_a_recording_of_surveillance_is_named_as_such(start: bytes, tmp_path: Pa
     path = tmp_path / "camera.dav"
     path.write_bytes(start + bytes(4096))
     assert refused(path) == "source_format_unsupported"
+
+
+FRAGMENTS = "-g 25 -movflags +frag_keyframe+empty_moov+default_base_moof"
+
+
+@pytest.mark.parametrize("kind", [b"emsg", b"prft", b"ssix", b"junk", b"pict", b"PICT"])
+def test_boxes_that_are_seldom_first(
+    kind: bytes,
+    numbered: Make,
+    prepared: Callable[[Path], tuple[Source, Path]],
+    tmp_path: Path,
+) -> None:
+    """Of live streams events, clocks and subsegments; of old QuickTime what is passed over."""
+    path = tmp_path / "s.mp4"
+    path.write_bytes(box(kind, bytes(40)) + numbered(50, "25", "s.mp4", FRAGMENTS).read_bytes())
+    assert read_numbers(prepared(path)[1]) == list(range(50))

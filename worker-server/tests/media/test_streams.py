@@ -1,5 +1,6 @@
 """Which of a file's streams clips are made of, and how many a file may have."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,3 +200,32 @@ def test_tracks_that_are_disabled(
     path.write_bytes(content)
     source = probe(path)
     assert (source.has_audio, source.audio_index) == (index >= 0, index)
+
+
+def with_text_behind_the_end(path: Path, to: Path) -> Path:
+    """Write an MP4 whose last track, of text, has all of its samples outside of the file."""
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"stco") + 8
+    (count,) = struct.unpack_from(">I", content, at)
+    struct.pack_into(f">{count}I", content, at + 4, *[1 << 31] * count)
+    to.write_bytes(content)
+    return to
+
+
+@pytest.mark.parametrize("text_end_s", [1, 30])
+@pytest.mark.parametrize("options", ["", "-movflags +faststart"])
+def test_text_outside_of_the_file_leaves_the_film_alone(
+    options: str,
+    text_end_s: int,
+    numbered: Numbered,
+    make: Make,
+    render_all: Callable[..., list[Any]],
+    joined_numbers: Callable[[list[Any]], list[int]],
+    tmp_path: Path,
+) -> None:
+    words = tmp_path / "words.srt"
+    words.write_text(f"1\n00:00:00,500 --> 00:00:{text_end_s:02},000\nHello\n")
+    film = numbered(75, "25", "film.mp4", f"{X264} -g 25")
+    whole = make(f"-i {film} -i {words} -map 0 -map 1 -c copy -c:s mov_text {options}", "s.mp4")
+    path = with_text_behind_the_end(whole, tmp_path / "s.mp4")
+    assert joined_numbers(render_all(path)) == list(range(75))

@@ -12,7 +12,7 @@ import av
 from av import AudioStream, VideoStream
 from av.codec.context import Flags
 from av.container import InputContainer
-from av.stream import Stream
+from av.stream import Discard, Stream
 from av.video.codeccontext import VideoCodecContext
 
 from worker_server.media.model.codecs import CODEC_WHITELIST, DECODERS, MAX_PIXELS
@@ -49,6 +49,9 @@ def _opened(file: str | io.RawIOBase, demuxer: str) -> InputContainer:
             }
         if isinstance(stream, VideoStream) and may_decode(stream):
             crop_exactly(stream.codec_context)
+        if demuxer == "mov" and not isinstance(stream, VideoStream | AudioStream):
+            # Samples of text or of a camera's data that are not in the file would end the reading.
+            stream.discard = Discard.all
     return container
 
 

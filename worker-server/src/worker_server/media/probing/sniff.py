@@ -12,7 +12,7 @@ _EBML = b"\x1aE\xdf\xa3"
 # First boxes of QuickTime and ISO base media files (ISO/IEC 14496-12; QuickTime File Format,
 # "Atoms").
 _MOV_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
-_MOV_BOXES |= {b"moof", b"sidx", b"uuid"}
+_MOV_BOXES |= {b"moof", b"sidx", b"uuid", b"emsg", b"prft", b"ssix", b"junk", b"pict", b"PICT"}
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Start of a JPEG directly after the end of another; photos with a preview have one such pair.
 _JPEG, _NEXT_JPEG = b"\xff\xd8\xff", b"\xff\xd9\xff\xd8\xff"
