@@ -97,6 +97,14 @@ def test_child_without_limits_keeps_its_starters() -> None:
     }
 
 
+def test_child_is_the_first_to_be_killed_where_memory_runs_out() -> None:
+    """Else the kernel kills the largest process, which may be the worker or PostgreSQL."""
+    score = 'print(open("/proc/self/oom_score_adj").read())'
+    command = guarded([sys.executable, "-I", "-c", score], ChildLimits())
+    done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    assert int(done.stdout) == 1000
+
+
 @pytest.mark.parametrize("before", ["os.closerange(0, 3)", "pass"], ids=["closes", "holds"])
 def test_process_started_by_a_child_is_killed_with_it(before: str) -> None:
     left = answer_of(BEGIN + LEAVES.replace("BEFORE", before))["left"]

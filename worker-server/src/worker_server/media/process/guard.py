@@ -24,6 +24,7 @@ NONE, SYSCALLS, ALL = "none", "syscalls", "all"  # how much of the sandbox to ap
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38  # prctl(2)
 _SECCOMP_MODE_FILTER = 2
 _SIGKILL = 9  # importing `signal` takes longer than all of the sandbox
+_OOM_FIRST = "1000"  # proc_pid_oom_score_adj(5)
 _CPU_GRACE_S = 5  # SIGXCPU at the soft limit, SIGKILL this much later
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # landlock_*, on all architectures
@@ -147,6 +148,7 @@ def _become_program() -> None:
     _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     if os.getppid() != parent:
         sys.exit("The parent is gone already.")
+    _expect_oom_kill()
     os.nice(nice)
     _limit(resource.RLIMIT_CORE, 0)
     for kind, value in (
@@ -161,6 +163,19 @@ def _become_program() -> None:
     end = sys.argv.index("--")
     _enter_sandbox(sys.argv[8], sys.argv[9:end])
     os.execv(sys.argv[end + 1], sys.argv[end + 1 :])  # noqa: S606 # no shell is the point
+
+
+def _expect_oom_kill() -> None:
+    """Have the kernel end this process before others where memory runs out.
+
+    One child costs one attempt, a worker all of its work, and PostgreSQL every call. Does nothing
+    where /proc is not to be written.
+    """
+    try:
+        with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123 # pathlib is slow to load
+            score.write(_OOM_FIRST)
+    except OSError:
+        return
 
 
 def _enter_sandbox(sandbox: str, files: list[str]) -> None:
