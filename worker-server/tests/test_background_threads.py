@@ -1,6 +1,8 @@
 """Background threads outlive every error, also one that is neither the database's nor Redis's."""
 
 import errno
+import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import NoReturn
@@ -12,7 +14,7 @@ from flask import Flask
 from kombu.exceptions import LimitExceeded
 from sqlalchemy import select, text
 
-from idrl_testing.waiting import wait_until
+from idrl_testing.waiting import LIMIT_S, wait_until
 from worker_server import sweeper
 from worker_server.api.served_bytes import ServedBytes
 from worker_server.db import db, transaction
@@ -75,6 +77,35 @@ def test_sweep_round_ends_without_raising(
     connections.error = None
     assert sweeper.run_round(group, "test:1")
     assert done == [1]
+
+
+class ProcessEnded(Exception):
+    """`os._exit` was called."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_sweeper_ends_with_any_of_its_threads(
+    app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else no process would do that thread's steps, and none would be started to do them."""
+
+    def end(status: int) -> NoReturn:
+        raise ProcessEnded(status)
+
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(sweeper, "_WATCH_EVERY_S", 0.01)
+    broken = sweeper.Sweeper(app, settings)
+    healthy = sweeper.Group(8, 0.01, [("healthy", lambda: None)])
+    broken._groups = [healthy, sweeper.Group(9, 0.01, [("broken", sys.exit)])]
+    limit = threading.Timer(LIMIT_S, broken.stop)
+    limit.start()
+    try:
+        with pytest.raises(ProcessEnded, match="1"):
+            broken.run()
+    finally:
+        limit.cancel()
+        broken.stop()
+        broken._heartbeat.stop()
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)

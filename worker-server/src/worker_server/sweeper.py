@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 # Key of an advisory lock, unique within the database; a group's index is added.
 _LOCK = 0x5EE9
 _FILES_EVERY_S = 1.0
+_WATCH_EVERY_S = 1.0
 _MAX_ROUND_S = 120.0
 
 Step = tuple[str, Callable[[], None]]
@@ -139,7 +140,7 @@ def _release(connection: Connection) -> None:
 
 
 class Sweeper:
-    """The groups' threads, and the watchdog that ends the process when one of them hangs."""
+    """The groups' threads, and the watchdog that ends the process when one hangs or has ended."""
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._app = app
@@ -150,22 +151,28 @@ class Sweeper:
     def run(self) -> None:
         """Sweep until `stop` is called.
 
-        A group that hangs ends the process, to be started again.
+        A group that hangs, or whose thread has ended, ends the process, to be started again.
         """
         self._heartbeat.start()
-        for group in self._groups:
-            name = group.steps[0][0]
-            threading.Thread(target=self._loop, args=(group,), name=name, daemon=True).start()
-        while not self._stopping.wait(1):
+        threads = [self._start(group) for group in self._groups]
+        while not self._stopping.wait(_WATCH_EVERY_S):
             stuck = [group.steps[0][0] for group in self._groups if group.is_stuck()]
-            if stuck:
-                _log.critical("steps of the sweeper hang: the process ends", extra={"steps": stuck})
+            ended = [thread.name for thread in threads if not thread.is_alive()]
+            if stuck or ended:
+                steps = {"hanging": stuck, "ended": ended}
+                _log.critical("steps of the sweeper stand still: the process ends", extra=steps)
                 os._exit(1)
         self._heartbeat.stop()
 
     def stop(self, *_: object) -> None:
         """End `run`; what a thread is doing is safe to break off."""
         self._stopping.set()
+
+    def _start(self, group: Group) -> threading.Thread:
+        name = group.steps[0][0]
+        thread = threading.Thread(target=self._loop, args=(group,), name=name, daemon=True)
+        thread.start()
+        return thread
 
     def _loop(self, group: Group) -> None:
         while not self._stopping.is_set():
