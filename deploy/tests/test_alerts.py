@@ -47,7 +47,7 @@ def sample_names(metric: Metric) -> set[str]:
 
 KNOWN = {name for metric in described() for name in sample_names(metric)}
 LABELS = {"le", "check", "process", "service", "version", "revision", "method", "endpoint"} | {
-    *("status", "kind", "step", "store", "worker", "level", "code", "outcome", "direction"),
+    *("status", "kind", "host", "step", "store", "worker", "level", "code", "outcome", "direction"),
     *("rendered_by", "quality"),
 }
 

@@ -38,11 +38,12 @@ def test_restart_under_the_same_name_is_a_start(
 ) -> None:
     monkeypatch.setattr(workers, "HEARTBEAT_EVERY_S", 0.05)
     monkeypatch.setattr(workers, "ALIVE_S", 30)
-    before = workers.liveness().started_at["render"]
+    of = ("render", "0f3a5c7e9b1d")
+    before = workers.liveness().started_at[of]
     heartbeat = WorkerHeartbeat(app, NAME, ["render"])
     heartbeat.start()
     try:
-        wait_until(lambda: workers.liveness().started_at["render"] > before + 3000)
+        wait_until(lambda: workers.liveness().started_at[of] > before + 3000)
         assert workers.liveness().faults == {}
         assert b"idrl_worker_faults 0.0" in client.get("/metrics").data
         started_at = workers.liveness().started_at
@@ -51,6 +52,24 @@ def test_restart_under_the_same_name_is_a_start(
         assert workers.liveness().started_at == started_at
     finally:
         heartbeat.stop()
+
+
+@pytest.mark.usefixtures("app")
+def test_end_of_a_worker_is_no_start_of_another(client: FlaskClient, database: Database) -> None:
+    """One time for all machines changed with each of them that was stopped."""
+
+    def starts() -> set[str]:
+        lines = client.get("/metrics").get_data(as_text=True).splitlines()
+        return {line for line in lines if line.startswith("idrl_worker_start_time_seconds{")}
+
+    workers.record_heartbeat("first:1", ["render"])
+    database.execute("UPDATE workers SET started_at = now() - interval '1 h'")
+    workers.record_heartbeat("second:1", ["render"])
+    before = starts()
+    workers.leave("second:1")
+    after = starts()
+    assert len(after) == 1
+    assert after < before
 
 
 @pytest.mark.usefixtures("killed", "app")

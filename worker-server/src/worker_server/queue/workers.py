@@ -28,15 +28,15 @@ class Liveness:
     """Live workers by kind, internal faults by worker, and each sweeper step's last success.
 
     `sweep_ages_s` is by the database's clock; times (`…_at`) are in seconds since the epoch.
-    `started_at` has the latest start of a live worker of each kind, `scratch_free_bytes` what each
-    render worker reports.
+    `started_at` has the latest start of a live worker of each kind and host, `scratch_free_bytes`
+    what each render worker reports.
     """
 
     workers: dict[str, int]
     faults: dict[str, str]
     sweep_ages_s: dict[str, float]
     sweeps_at: dict[str, float]
-    started_at: dict[str, float]
+    started_at: dict[tuple[str, str], float]
     scratch_free_bytes: dict[str, int]
 
 
@@ -141,9 +141,10 @@ def liveness() -> Liveness:
     )
 
 
-def _latest_starts(live: Sequence[Worker]) -> dict[str, float]:
-    starts: dict[str, float] = {}
+def _latest_starts(live: Sequence[Worker]) -> dict[tuple[str, str], float]:
+    starts: dict[tuple[str, str], float] = {}
     for worker in live:
         for kind in worker.kinds:
-            starts[kind] = max(starts.get(kind, 0.0), worker.started_at.timestamp())
+            of = (kind, worker.name.partition(":")[0])
+            starts[of] = max(starts.get(of, 0.0), worker.started_at.timestamp())
     return starts
