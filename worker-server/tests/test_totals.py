@@ -19,12 +19,22 @@ from worker_server.errors import WorkFailed
 from worker_server.jobs import sweep
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime
-from worker_server.queue import cancellation, events, leases, requeueing, totals
+from worker_server.queue import (
+    cancellation,
+    events,
+    leases,
+    planning,
+    requeueing,
+    submissions,
+    totals,
+)
 from worker_server.queue.parts import Clip
 from worker_server.queue.retry_policy import RetryLimits
+from worker_server.queue.submissions import Submission
 from worker_server.settings import Settings
 from worker_testing import (
     LOST,
+    URL,
     claim_part,
     claim_task,
     expire_leases,
@@ -120,6 +130,19 @@ def test_retry_is_not_counted_as_first_wait(client: FlaskClient) -> None:
     assert leases.begin_processing(claim_task(), {"width": 16}, "source", plan(1))
     finish()
     assert value(client, "idrl_first_part_wait_seconds_count") is None
+
+
+def test_planned_task_waits_for_its_first_clip_since_it_was_started(
+    client: FlaskClient, database: Database
+) -> None:
+    """Its caller took an hour to look at the plan: no machine that is added would change that."""
+    task_id = submissions.create_task(Submission(1, URL, starts_manually=True))[0].id
+    assert leases.begin_processing(claim_task(), {"width": 16}, "source", plan(1))
+    database.execute("UPDATE tasks SET created_at = now() - interval '1 h'")
+    assert planning.start_task(1, task_id) == 1
+    finish()
+    assert value(client, "idrl_first_part_wait_seconds_count") == 1
+    assert (value(client, "idrl_first_part_wait_seconds_sum") or 0) < 1800
 
 
 def test_an_expired_lease_is_counted_once(client: FlaskClient) -> None:

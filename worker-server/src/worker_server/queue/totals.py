@@ -88,7 +88,7 @@ WEBHOOK_ATTEMPTS = TotalMetric(
 )
 FIRST_PART_WAIT = TotalMetric(
     "idrl_first_part_wait_seconds",
-    "From the acceptance of a task to its first clip.",
+    "From the acceptance of a task, or the start of a planned one, to its first clip.",
     buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600),
 )
 RENDER_SPEED = TotalMetric(
@@ -218,7 +218,7 @@ def _facts_of(lease: PartLease) -> Select[Any]:
     return select(
         (Part.end_s - Part.start_s).label("video_s"),
         _seconds_since(claimed_at.limit(1).scalar_subquery()).label("took_s"),
-        _seconds_since(Task.created_at).label("waited_s"),
+        _seconds_since(func.coalesce(Task.start_requested_at, Task.created_at)).label("waited_s"),
         (~others & ~is_retry).label("is_first"),
         _quality().label("quality"),
     ).where(Part.task_id == lease.task_id, Part.number == lease.number, Task.id == Part.task_id)
