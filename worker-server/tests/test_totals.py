@@ -123,6 +123,19 @@ def test_parts_are_counted_with_their_speed_and_the_first_ones_wait(
     assert value(client, 'idrl_first_part_wait_seconds_bucket{le="120.0"}') == 1
 
 
+def test_attempts_that_are_repeated_are_counted_by_their_fault(client: FlaskClient) -> None:
+    """A fault that ends no task, and that other work hides, is seen nowhere else."""
+    bug = WorkFailed("internal_error", "no", retryable=True)
+    processing(parts=1)
+    assert leases.fail(claim_part(), LOST, RetryLimits(3))
+    for _ in range(2):
+        submit()
+        assert leases.fail(claim_task(), bug, ONCE)
+    assert value(client, 'idrl_retries_total{code="internal_error"}') == 2
+    assert value(client, 'idrl_retries_total{code="worker_lost"}') == 1
+    assert value(client, 'idrl_retries_total{code="storage_full"}') == 0
+
+
 def test_retry_is_not_counted_as_first_wait(client: FlaskClient) -> None:
     task_id = processing(parts=1)
     assert leases.fail(claim_part(), LOST, ONCE)

@@ -240,6 +240,7 @@ def _schedule_retry(
         since = func.coalesce(Task.waiting_since, func.now())
         values["waiting_since"] = since if waits_for_source(lease, failure) else None
     record_attempt(session, lease, EventKind.RETRIED, failure.code)
+    totals.add(session, (totals.RETRIES, (failure.code,), 1))
     statement = update(_model(lease)).where(*_is_leased(lease))
     session.execute(statement.values({**values, **lease_cleared()}))
 

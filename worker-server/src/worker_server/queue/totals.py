@@ -68,6 +68,12 @@ TASKS = TotalMetric(
 PARTS = TotalMetric(
     "idrl_parts_total", "Parts that have ended.", ("status", "rendered_by", "quality")
 )
+RETRIES = TotalMetric(
+    "idrl_retries_total",
+    "Attempts that failed and are to be repeated.",
+    ("code",),
+    initial=tuple((code,) for code in FailureCode),
+)
 LEASES_EXPIRED = TotalMetric(
     "idrl_leases_expired_total", "Leases of lost workers that were reclaimed.", initial=((),)
 )
@@ -100,6 +106,7 @@ RENDER_SPEED = TotalMetric(
 ALL = (
     TASKS,
     PARTS,
+    RETRIES,
     LEASES_EXPIRED,
     PREEMPTIONS,
     BYTES,
