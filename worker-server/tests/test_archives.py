@@ -113,6 +113,21 @@ def test_zip_has_what_is_done(get: Get, task_id: str) -> None:
         assert (part["rendered_by"], part["concealed_frames"]) == ("copy", 2)
 
 
+def test_names_do_not_change_while_a_long_task_is_being_made(
+    client: FlaskClient, auth: Auth, get: Get, settings: Settings
+) -> None:
+    """They had a third digit once part 100 was done, and saved alone never: 100 came before 99."""
+    accepted = client.post("/tasks", json={"url": "http://example.com/v.mp4"}, headers=auth())
+    path = accepted.get_json()["link"]
+    assert leases.begin_processing(claim_task(), SOURCE, "source", plan(100))
+    finish(settings)
+    (part,) = get(f"{path}/manifest.json").get_json()["parts"]
+    assert part["file"] == "v 001 00m00s-00m20s.mp4"
+    archive = zipfile.ZipFile(io.BytesIO(get(f"{path}/clips.zip").data))
+    assert archive.namelist() == [part["file"], "manifest.json"]
+    assert 'filename="v 001.mp4"' in get(f"{path}/parts/0").headers["Content-Disposition"]
+
+
 def test_ranges_and_conditions(get: Get, task_id: str) -> None:
     path = f"/tasks/{task_id}/clips.zip"
     whole = get(path)
@@ -290,5 +305,5 @@ def test_clips_of_a_task_that_is_canceled_are_not_lost(
 
 @pytest.mark.usefixtures("app")
 def test_clip_of_a_task_that_was_just_deleted_is_not_found() -> None:
-    clip = clip_queries.Clip(uuid.uuid4(), 0, None, "video", "x/0.1.mp4", "")
+    clip = clip_queries.Clip(uuid.uuid4(), 0, None, "video", 1, "x/0.1.mp4", "")
     assert isinstance(services.record_lost_clip(clip), clip_queries.PartNotFound)

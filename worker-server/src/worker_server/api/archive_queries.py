@@ -13,7 +13,8 @@ from worker_server.queue.statuses import PartStatus
 
 _TASKS = f"""
     SELECT json_agg(task ORDER BY created_us, id)::text FROM (
-        SELECT {FACTS}, tasks.edit, extract(epoch FROM tasks.created_at) AS created_us, (
+        SELECT {FACTS}, tasks.edit, extract(epoch FROM tasks.created_at) AS created_us,
+            (SELECT max(number) + 1 FROM parts WHERE task_id = tasks.id) AS parts_total, (
             SELECT json_agg(part ORDER BY number) FROM (
                 SELECT number, segment, name, status, start_s, end_s, start_frame, end_frame,
                     size_bytes, sha256, crc32, frames, rendered_by, concealed_frames, path
@@ -37,8 +38,12 @@ class FinishedPart(PartFacts):
 
 
 class ArchivedTask(TaskFacts):
-    """A task with its finished parts in order; `parts` is None where none is finished."""
+    """A task with its finished parts in order; `parts` is None where none is finished.
 
+    `parts_total` is the number of all parts, None until they are planned.
+    """
+
+    parts_total: int | None
     parts: list[FinishedPart] | None
 
 

@@ -26,19 +26,24 @@ def stem_of(name: str) -> str:
     return _safe(_ENDING.sub("", name)) or "video"
 
 
-def clip_name(stem: str, number: int, name: str | None) -> str:
+def clip_name(stem: str, number: int, name: str | None, parts_total: int) -> str:
     """Return `STEM 01 NAME.mp4` for a part that is downloaded alone; `number` counts from 0."""
-    return " ".join(filter(None, (stem, f"{number + 1:02}", _safe(name or "")))) + ".mp4"
+    place = _place(number, parts_total)
+    return " ".join(filter(None, (stem, place, _safe(name or "")))) + ".mp4"
 
 
-def clip_names(stem: str, parts: Sequence[PartFacts]) -> list[str]:
-    """Return `STEM 01 00m00s-00m20s NAME.mp4` for each part, zero-padded so that names sort."""
-    width = len(str(max((part["number"] for part in parts), default=0) + 1))
-    return [_clip_name(stem, part, max(2, width)) for part in parts]
+def clip_names(stem: str, parts: Sequence[PartFacts], parts_total: int) -> list[str]:
+    """Return `STEM 01 00m00s-00m20s NAME.mp4` for each of these parts, of `parts_total` in all."""
+    return [_clip_name(stem, part, parts_total) for part in parts]
 
 
-def _clip_name(stem: str, part: PartFacts, width: int) -> str:
-    start = f"{stem} {part['number'] + 1:0{width}} {_span(part)}"
+def _place(number: int, parts_total: int) -> str:
+    """Return the number from 1, zero-padded so that the names of all parts sort."""
+    return f"{number + 1:0{max(2, len(str(parts_total)))}}"
+
+
+def _clip_name(stem: str, part: PartFacts, parts_total: int) -> str:
+    start = f"{stem} {_place(part['number'], parts_total)} {_span(part)}"
     left = _MAX_FILE_BYTES - len(f"{start} .mp4".encode())
     return " ".join(filter(None, (start, _safe(part["name"] or "", left)))) + ".mp4"
 

@@ -15,7 +15,8 @@ _CLIP = PreparedQuery(
     """
     SELECT row_to_json(clip)::text FROM (
         SELECT tasks.name AS task_name, tasks.url,
-            parts.status, parts.name, parts.path, parts.sha256
+            parts.status, parts.name, parts.path, parts.sha256,
+            (SELECT max(number) + 1 FROM parts WHERE task_id = tasks.id) AS parts_total
         FROM tasks LEFT JOIN parts ON parts.task_id = tasks.id AND parts.number = $3
         WHERE tasks.id = $1 AND tasks.owner_id = $2
     ) AS clip
@@ -35,13 +36,15 @@ class PartNotReady(Exception):
 class Clip:
     """A clip that can be downloaded: its file at `path` below the share, and names for it.
 
-    `name` is its segment's, `task_name` is the caller's or is made of the URL.
+    `name` is its segment's, `task_name` is the caller's or is made of the URL, `parts_total` is the
+    number of all parts of the task.
     """
 
     task_id: uuid.UUID
     number: int
     name: str | None
     task_name: str
+    parts_total: int
     path: str
     sha256: str
 
@@ -59,4 +62,12 @@ def get_clip(owner_id: int, task_id: uuid.UUID, number: int) -> Clip:
     if row["status"] != PartStatus.DONE:
         raise PartNotReady("This part is not made yet; try again later.")
     task_name = row["task_name"] or default_name(row["url"])
-    return Clip(task_id, number, row["name"], task_name, row["path"] or "", row["sha256"] or "")
+    return Clip(
+        task_id,
+        number,
+        row["name"],
+        task_name,
+        row["parts_total"],
+        row["path"] or "",
+        row["sha256"] or "",
+    )

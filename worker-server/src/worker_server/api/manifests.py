@@ -37,7 +37,7 @@ def task_name(task: ArchivedTask) -> str:
 
 def file_names(task: ArchivedTask) -> list[str]:
     """Return the name in a ZIP of each finished part."""
-    return clip_names(stem_of(task_name(task)), task["parts"] or [])
+    return clip_names(stem_of(task_name(task)), task["parts"] or [], task["parts_total"] or 0)
 
 
 def _part(task_id: str, part: FinishedPart, file: str) -> dict[str, Any]:

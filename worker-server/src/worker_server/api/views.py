@@ -82,7 +82,7 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
     def download_part(task_id: str, number: int) -> BaseResponse:
         key = parse_id(task_id, TaskNotFound)
         clip = get_clip(caller().user_id, key, number)
-        name = clip_name(stem_of(clip.task_name), number, clip.name)
+        name = clip_name(stem_of(clip.task_name), number, clip.name, clip.parts_total)
         try:
             return clips.response(name, clip.path, clip.sha256, caller().user_id)
         except ClipGone:
