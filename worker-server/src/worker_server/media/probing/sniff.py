@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 from worker_server.media.errors import SourceError
 from worker_server.media.model.transport_stream import packet_grid
@@ -18,6 +19,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG, _NEXT_JPEG = b"\xff\xd8\xff", b"\xff\xd9\xff\xd8\xff"
 _JPEG_BYTES, _MIN_FURTHER_JPEGS = 8 * 1024 * 1024, 2
 _PICTURE_BRANDS = {b"avif", b"heic", b"heix", b"mif1", b"crx "}
+# Streams of packets, which demuxers look for, may have reserved space in front.
+_PACKETED, _MAX_PADDING_BYTES = {"mpegts", "mpeg"}, 16 * 1024 * 1024
 _ASF = bytes.fromhex("3026B2758E66CF11A6D900AA0062CE6C")
 _PACK = b"\x00\x00\x01\xba"
 _PACKS = re.compile(
@@ -111,7 +114,7 @@ def sniff(path: Path) -> str:
         if demuxer := _accepted(first_bytes):
             return demuxer
         first_bytes += file.read(_HEAD_BYTES - _FIRST_BYTES)
-        if demuxer := _accepted(first_bytes):
+        if demuxer := _accepted(first_bytes) or _behind_padding(file, first_bytes):
             return demuxer
         if first_bytes.startswith(_JPEG):
             first_bytes += file.read(_JPEG_BYTES)
@@ -120,6 +123,20 @@ def sniff(path: Path) -> str:
 
 def _accepted(first_bytes: bytes) -> str | None:
     return next((demuxer for demuxer, matches in _MATCHERS.items() if matches(first_bytes)), None)
+
+
+def _behind_padding(file: BinaryIO, first_bytes: bytes) -> str | None:
+    """Return the demuxer of a stream of packets behind reserved space, which is all one byte."""
+    byte, left = first_bytes[:1], _MAX_PADDING_BYTES
+    window = first_bytes
+    while left > 0 and window and not window.strip(byte):
+        window = file.read(_HEAD_BYTES)
+        left -= len(window)
+    if window is first_bytes or not window:
+        return None
+    window = window.lstrip(byte) + file.read(_HEAD_BYTES)
+    demuxer = _accepted(window)
+    return demuxer if demuxer in _PACKETED else None
 
 
 def _refusal(first_bytes: bytes) -> SourceError:
