@@ -34,7 +34,7 @@ def test_every_frame_around_the_padding(
 
 @pytest.mark.parametrize("padding_bytes", [70_000, 1_000_000])
 @pytest.mark.parametrize("fill", [b"\0", b"\xff"], ids=["zeros", "ones"])
-def test_program_stream_behind_reserved_space(
+def test_program_stream_after_reserved_space(
     fill: bytes,
     padding_bytes: int,
     numbered: Make,
