@@ -22,6 +22,7 @@ from flask.testing import FlaskClient
 
 from idrl_common import token_verifier as tokens
 from idrl_testing.database import Database
+from idrl_testing.waiting import wait_until
 from worker_server import storage
 from worker_server.app import create_app
 from worker_server.db import db
@@ -90,7 +91,8 @@ def app(settings: Settings) -> Iterator[Flask]:
 
 @pytest.fixture
 def no_wakeups(redis_url: str) -> None:
-    """No wake-up of another test is in Redis."""
+    """No wake-up of another test is in Redis, or on its way there."""
+    wait_until(lambda: not any(each.name == "wakeups" for each in threading.enumerate()))
     client = redis.Redis.from_url(redis_url)
     client.flushall()
     client.close()
