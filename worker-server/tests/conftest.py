@@ -22,8 +22,9 @@ from flask.testing import FlaskClient
 
 from idrl_common import token_verifier as tokens
 from idrl_testing.database import Database
-from idrl_testing.waiting import wait_until
-from worker_server import storage
+from idrl_testing.waiting import LIMIT_S, wait_until
+from worker_server import app as app_module, storage
+from worker_server.api import metrics
 from worker_server.app import create_app
 from worker_server.db import db
 from worker_server.jobs import runtime as runtime_module
@@ -31,6 +32,7 @@ from worker_server.jobs.runtime import Runtime
 from worker_server.queue import claims, leases
 from worker_server.queue.parts import Clip
 from worker_server.settings import Settings
+from worker_server.share_monitor import ShareMonitor
 
 # Before the imports below, hence E402: pytest rewrites assertions of what is not imported yet.
 pytest.register_assert_rewrite("worker_testing")
@@ -77,6 +79,15 @@ def settings(
         fetch_allow_hosts=frozenset({"127.0.0.1"}),
         heartbeat_s=0.1,
     )
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let checks of `/ready` take as long as a busy machine needs; ask for it before the app."""
+    monkeypatch.setattr(app_module, "_PROBE_S", LIMIT_S)
+    monkeypatch.setattr(app_module, "_READY_S", LIMIT_S)
+    monkeypatch.setattr(metrics, "_DATABASE_TIMEOUT_S", LIMIT_S)
+    monkeypatch.setattr(ShareMonitor.check, "__defaults__", (LIMIT_S,))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from worker_server.queue import pauses, workers
 from worker_server.settings import Settings
 from worker_testing import post, problem
 
+pytestmark = pytest.mark.usefixtures("patient")
 Auth = Callable[..., dict[str, str]]
 
 
