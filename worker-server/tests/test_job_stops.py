@@ -1,24 +1,23 @@
 """A job stops when its worker is stopped, its task deleted or its lease lost."""
 
-import http.server
-import os
 import signal
+import subprocess
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
 from flask import Flask
 from sqlalchemy import text
 
+from idrl_testing.waiting import wait_until
 from worker_server.api import services
 from worker_server.db import db
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime
+from worker_server.media.process import child
 from worker_server.settings import Settings
 from worker_testing import files, parts_of, submit, task_of, waiting_wakeups
 
@@ -72,10 +71,7 @@ def rendering(
 
     worker = threading.Thread(target=render)
     worker.start()
-    deadline = time.monotonic() + 20
-    while parts_of(task_id)[0].status != "rendering":
-        assert time.monotonic() < deadline
-        db.session.rollback()
+    wait_until(lambda: parts_of(task_id)[0].status == "rendering")
     yield task_id, worker
     worker.join()
 
@@ -101,50 +97,26 @@ def test_render_stops_when_the_task_is_deleted(settings: Settings, rendering: Re
     assert files(settings, task_id) == set()
 
 
-def freeze_child(module: str) -> None:
-    """Stop the child of this process that runs the module, as if its storage hung."""
-    deadline = time.monotonic() + 20
-    while True:
-        children = " ".join(
-            path.read_text() for path in Path("/proc/self/task").glob("*/children")
-        ).split()
-        for pid in children:
-            with suppress(OSError):
-                if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    os.kill(int(pid), signal.SIGSTOP)
-                    return
-        assert time.monotonic() < deadline, f"no process runs {module}"
-
-
 @pytest.fixture
-def delayed_site(site_folder: Path, sample: Sample) -> Iterator[tuple[str, threading.Event]]:
-    """The link of a video that is only sent once the event is set."""
-    content = (site_folder / sample(2)).read_bytes()
-    may_send = threading.Event()
+def hang(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let the child that runs a module hang before it is sent anything, as if its storage did."""
+    popen = child._popen
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            may_send.wait(20)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def hang_from_start(module: str) -> None:
+        def started(arguments: list[str], *rest: object) -> "subprocess.Popen[bytes]":
+            process = popen(arguments, *rest)  # type: ignore[arg-type] # the same
+            if arguments[-1] == module:
+                process.send_signal(signal.SIGSTOP)
+            return process
 
-        def log_message(self, *_: object) -> None:
-            pass
+        monkeypatch.setattr(child, "_popen", started)
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/video", may_send
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return hang_from_start
 
 
 @contextmanager
 def working(app: Flask, work: Callable[[], object]) -> Iterator[None]:
-    """Do the work in another thread; it must be over soon after the block."""
+    """Do the work in another thread; it must be over after the block."""
 
     def run() -> None:
         with app.app_context():
@@ -153,32 +125,24 @@ def working(app: Flask, work: Callable[[], object]) -> Iterator[None]:
     worker = threading.Thread(target=run)
     worker.start()
     yield
-    worker.join(20)
-    assert not worker.is_alive()
-
-
-def await_that(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-        db.session.rollback()
+    db.session.rollback()  # PostgreSQL ends a transaction that is idle for long
+    worker.join()
 
 
 @pytest.mark.parametrize("method", ["delete", "stop"])
 def test_hanging_probe_is_ended_by_a_stop(
     app: Flask,
     settings: Settings,
-    delayed_site: tuple[str, threading.Event],
+    site: str,
+    sample: Sample,
     method: str,
     runtime: Runtime,
+    hang: Callable[[str], None],
 ) -> None:
-    url, may_send = delayed_site
-    task_id = submit(url)
+    hang("worker_server.media.probing.probe_child")
+    task_id = submit(f"{site}/{sample(2)}")
     with working(app, lambda: fetch_next(settings, runtime)):
-        freeze_child("probe_child")
-        may_send.set()
-        await_that(lambda: task_of(task_id).progress == 100)
+        wait_until(lambda: task_of(task_id).progress == 100)
         services.delete_task(1, task_id) if method == "delete" else runtime.shutdown.set()
     runtime.shutdown.clear()
     assert task_of(task_id).status == ("canceled" if method == "delete" else "queued")
@@ -187,13 +151,19 @@ def test_hanging_probe_is_ended_by_a_stop(
 
 @pytest.mark.parametrize("method", ["delete", "stop"])
 def test_hanging_verification_is_ended_by_a_stop(
-    app: Flask, settings: Settings, site: str, sample: Sample, method: str, runtime: Runtime
+    app: Flask,
+    settings: Settings,
+    site: str,
+    sample: Sample,
+    method: str,
+    runtime: Runtime,
+    hang: Callable[[str], None],
 ) -> None:
+    hang("worker_server.media.verifying.verify_child")
     task_id = submit(f"{site}/{sample(20, size='640x360', rate=30)}")
     assert fetch_next(settings, runtime)
     with working(app, lambda: render_next(settings, runtime)):
-        freeze_child("verify_child")
-        await_that(lambda: parts_of(task_id)[0].progress == 100)
+        wait_until(lambda: parts_of(task_id)[0].progress == 100)
         services.delete_task(1, task_id) if method == "delete" else runtime.shutdown.set()
     runtime.shutdown.clear()
     assert task_of(task_id).status == ("canceled" if method == "delete" else "processing")
