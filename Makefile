@@ -111,7 +111,7 @@ client-models: $(STAMP) ## write the Python client's models from docs/openapi.ya
 	@mv clients/python/.models.py clients/python/src/idrl_client/models.py
 
 state-machine: $(STAMP) ## write docs/state-machine.md from the statuses
-	$(BIN)/python -m worker_server.queue.statuses > docs/state-machine.md
+	$(BIN)/python worker-server/tools/state_machine.py > docs/state-machine.md
 
 lint: $(STAMP) ## ruff, the import rules of packages, shellcheck
 	$(BIN)/ruff check .

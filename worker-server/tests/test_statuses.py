@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+import state_machine
 
-from worker_server.queue import statuses
 from worker_server.queue.statuses import (
     PART_TRANSITIONS,
     TASK_TRANSITIONS,
     PartStatus,
     TaskStatus,
+    Transition,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -21,14 +22,14 @@ ELSEWHERE = {"statuses.py", "cancellation.py", "events.py", "system_status.py"}
 
 
 def test_state_machine_page_is_up_to_date() -> None:
-    assert (ROOT / "docs" / "state-machine.md").read_text() == statuses.document()
+    assert (ROOT / "docs" / "state-machine.md").read_text() == state_machine.document()
 
 
 @pytest.mark.parametrize(
     ("enum", "transitions"), [(TaskStatus, TASK_TRANSITIONS), (PartStatus, PART_TRANSITIONS)]
 )
 def test_every_status_can_be_reached(
-    enum: type[TaskStatus] | type[PartStatus], transitions: tuple[statuses.Transition, ...]
+    enum: type[TaskStatus] | type[PartStatus], transitions: tuple[Transition, ...]
 ) -> None:
     assert {each.target for each in transitions} == set(enum)
 
