@@ -16,9 +16,9 @@ from worker_server.app import create_app
 from worker_server.jobs import sweep
 from worker_server.jobs.runtime import SweepClock
 from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_uploads
+from worker_server.models.statuses import PartStatus
 from worker_server.queue import claims, leases, removals, retention, submissions, webhooks, workers
 from worker_server.queue.claims import PartLease
-from worker_server.queue.statuses import PartStatus
 from worker_server.queue.submissions import Submission
 from worker_server.settings import Settings
 from worker_testing import (

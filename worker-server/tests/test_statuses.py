@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import state_machine
 
-from worker_server.queue.statuses import (
+from worker_server.models.statuses import (
     PART_TRANSITIONS,
     TASK_TRANSITIONS,
     PartStatus,

@@ -1,10 +1,10 @@
 """Prints docs/state-machine.md from the statuses; a test compares them."""
 
-from worker_server.queue.statuses import PART_TRANSITIONS, TASK_TRANSITIONS, Transition
+from worker_server.models.statuses import PART_TRANSITIONS, TASK_TRANSITIONS, Transition
 
 _HEAD = """# State machine
 
-Generated from `worker_server/queue/statuses.py` by `make state-machine`; a test holds this page to
+Generated from `worker_server/models/statuses.py` by `make state-machine`; a test holds this page to
 it. Every change of status is one guarded `UPDATE` in `worker_server/queue`: it names the status it
 starts from, and a worker's names the attempt of its lease.
 """

@@ -9,7 +9,7 @@ from worker_server.api.long_documents import fetch_json
 from worker_server.api.queries import EXPIRY, FACTS, PartFacts, TaskFacts, TaskNotFound
 from worker_server.db import PreparedQuery, transaction
 from worker_server.models import Part
-from worker_server.queue.statuses import PartStatus
+from worker_server.models.statuses import PartStatus
 
 _TASKS = f"""
     SELECT json_agg(task ORDER BY created_us, id)::text FROM (

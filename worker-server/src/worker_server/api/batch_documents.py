@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker_server.api.batch_queries import BatchRow
-from worker_server.queue.statuses import TaskStatus
+from worker_server.models.statuses import TaskStatus
 
 _LIVE_PROGRESS = range(3, 100)  # percent; an estimate needs some progress, and some left
 

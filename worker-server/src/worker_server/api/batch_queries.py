@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 from idrl_common.cursors import Position
 from worker_server.api.queries import microseconds, rfc3339
 from worker_server.db import PreparedQuery, fetch_json
-from worker_server.queue.statuses import TaskStatus
+from worker_server.models.statuses import TaskStatus
 
 # The same progress as in task documents; failed and canceled tasks count as 100.
 _PROGRESS = f"""CASE

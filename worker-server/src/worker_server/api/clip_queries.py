@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from worker_server.api.labels import default_name
 from worker_server.api.queries import TaskNotFound
 from worker_server.db import PreparedQuery, fetch_json
-from worker_server.queue.statuses import PartStatus
+from worker_server.models.statuses import PartStatus
 
 _MAX_PART_NUMBER = 2**31 - 1
 _CLIP = PreparedQuery(

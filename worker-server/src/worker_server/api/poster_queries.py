@@ -8,7 +8,7 @@ from sqlalchemy import exists, select
 from worker_server.api.queries import TaskNotFound
 from worker_server.db import transaction
 from worker_server.models import Part, Task
-from worker_server.queue.statuses import PartStatus
+from worker_server.models.statuses import PartStatus
 
 
 class PosterNotFound(Exception):

@@ -9,8 +9,8 @@ from sqlalchemy import func, select
 from idrl_common.database import check_writable
 from worker_server.api import long_documents
 from worker_server.db import PreparedQuery, db, fetch_json, transaction
+from worker_server.models.statuses import PartStatus
 from worker_server.queue.retention import NOTICE_DAYS
-from worker_server.queue.statuses import PartStatus
 
 
 def rfc3339(time: str) -> str:

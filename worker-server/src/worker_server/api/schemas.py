@@ -22,9 +22,9 @@ from idrl_common.validation import Body, CleanStr, Query
 from worker_server.api.labels import ExternalId, Metadata, Name, default_name
 from worker_server.api.queries import CountedTask, PartFacts, TaskFacts
 from worker_server.edits import Edit
+from worker_server.models.statuses import PartStatus, TaskStatus
 from worker_server.queue.estimates import QueueEstimates
 from worker_server.queue.events import Event
-from worker_server.queue.statuses import PartStatus, TaskStatus
 from worker_server.queue.uploads import source_url
 
 # The download's share of the progress from 0 to 100.

@@ -10,9 +10,9 @@ from sqlalchemy import RowMapping, text
 from idrl_common.times import utc_text
 from worker_server.db import transaction
 from worker_server.models.base import one_of
+from worker_server.models.statuses import LIVE_AFTER_QUEUE, TaskStatus
 from worker_server.queue import backlog, pauses
 from worker_server.queue.pauses import Kind
-from worker_server.queue.statuses import LIVE_AFTER_QUEUE, TaskStatus
 from worker_server.queue.workers import ALIVE_S
 from worker_server.share_monitor import ShareMonitor
 

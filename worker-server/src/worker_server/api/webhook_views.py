@@ -15,8 +15,8 @@ from worker_server import webhook_signatures as signing
 from worker_server.api.ids import parse_id
 from worker_server.fetching import check_url
 from worker_server.models import Webhook, WebhookDelivery
+from worker_server.models.statuses import DeliveryStatus
 from worker_server.queue import callbacks, webhook_rows
-from worker_server.queue.statuses import DeliveryStatus
 from worker_server.queue.webhook_rows import DEFAULT_EVENTS, EVENTS, WebhookNotFound
 from worker_server.settings import current
 

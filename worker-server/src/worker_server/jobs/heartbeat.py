@@ -15,9 +15,9 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker_server.jobs.shutdown import ShutdownFlag
+from worker_server.models.statuses import IN_PROGRESS
 from worker_server.queue import leases
 from worker_server.queue.claims import Lease
-from worker_server.queue.statuses import IN_PROGRESS
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)

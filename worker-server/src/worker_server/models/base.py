@@ -8,7 +8,7 @@ from sqlalchemy import DateTime, SmallInteger, Text, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
-from worker_server.queue.statuses import DeliveryStatus, PartStatus, TaskStatus
+from worker_server.models.statuses import DeliveryStatus, PartStatus, TaskStatus
 
 
 def one_of(values: Iterable[TaskStatus | PartStatus | DeliveryStatus]) -> str:

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker_server.models.base import Base, Work, one_of
-from worker_server.queue.statuses import LIVE_AFTER_QUEUE, PartStatus, TaskStatus
+from worker_server.models.statuses import LIVE_AFTER_QUEUE, PartStatus, TaskStatus
 
 
 class Task(Work, Base):

@@ -7,7 +7,7 @@ from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Index, Te
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker_server.models.base import Base, one_of
-from worker_server.queue.statuses import DeliveryStatus
+from worker_server.models.statuses import DeliveryStatus
 
 _UNSENT = f"status = '{DeliveryStatus.WAITING}' AND payload IS NULL"
 _ENDED = f"status <> '{DeliveryStatus.WAITING}'"

@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, RowMapping, func, select
 
 from worker_server.db import db, transaction
 from worker_server.models import Part, Removal, Task
+from worker_server.models.statuses import LIVE_TASKS, UNFINISHED_PARTS, PartStatus, TaskStatus
 from worker_server.queue.claims import Lease, PartLease, TaskLease
 from worker_server.queue.planning import NEVER
 from worker_server.queue.statements import load
-from worker_server.queue.statuses import LIVE_TASKS, UNFINISHED_PARTS, PartStatus, TaskStatus
 
 _EXPIRED_LEASES = load("expired_leases")
 

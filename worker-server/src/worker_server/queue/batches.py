@@ -10,6 +10,7 @@ from sqlalchemy import exists, insert, select
 
 from worker_server.db import transaction
 from worker_server.models import Batch, Task
+from worker_server.models.statuses import LIVE_TASKS
 from worker_server.queue import callbacks, uploads
 from worker_server.queue.cancellation import Deletion, delete_locked_tasks, in_one_transaction
 from worker_server.queue.idempotency import (
@@ -21,7 +22,6 @@ from worker_server.queue.idempotency import (
 from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.sql_common import Check, ScopedSession, no_check
 from worker_server.queue.statements import for_each_page, load
-from worker_server.queue.statuses import LIVE_TASKS
 from worker_server.queue.submissions import ACCEPT_LOCK, Submission
 from worker_server.queue.unsent_events import require_payloads
 

@@ -8,10 +8,10 @@ from sqlalchemy import delete, func, select, update
 
 from worker_server.db import transaction
 from worker_server.models import Part, Task
+from worker_server.models.statuses import LIVE_TASKS, TaskStatus
 from worker_server.queue import removals
 from worker_server.queue.events import EventKind, record_each
 from worker_server.queue.sql_common import Check, ScopedSession, no_check
-from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 from worker_server.queue.unsent_events import require_payloads
 
 # One transaction deletes tasks with this many parts, and two or more events of each part: a batch

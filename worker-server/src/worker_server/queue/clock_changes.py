@@ -11,10 +11,10 @@ from sqlalchemy.orm import InstrumentedAttribute
 from idrl_common.database import clock_ahead_s
 from worker_server.db import persistently, transaction
 from worker_server.models import Part, Removal, Sweep, Task, Webhook, WebhookDelivery, Worker
+from worker_server.models.statuses import DeliveryStatus, PartStatus, TaskStatus
 from worker_server.queue import workers
 from worker_server.queue.planning import NEVER
 from worker_server.queue.sql_common import seconds_from_now
-from worker_server.queue.statuses import DeliveryStatus, PartStatus, TaskStatus
 
 # Name of the sweeper's step; its last success is a time that the clock has shown.
 CLOCK_STEP = "clock"

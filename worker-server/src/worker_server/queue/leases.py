@@ -20,6 +20,7 @@ from worker_server.db import (
 )
 from worker_server.errors import WorkFailed
 from worker_server.models import Part, Task
+from worker_server.models.statuses import IN_PROGRESS, PartStatus, TaskStatus
 from worker_server.queue import parts as planned_parts, planning, removals, totals, usage
 from worker_server.queue.claims import Lease, PartLease, TaskLease
 from worker_server.queue.events import EventKind, record, record_attempt
@@ -34,7 +35,6 @@ from worker_server.queue.sql_common import (
     lease_cleared,
     seconds_from_now,
 )
-from worker_server.queue.statuses import IN_PROGRESS, PartStatus, TaskStatus
 from worker_server.queue.task_completion import close_if_finished
 
 _NO_QUOTAS = Quotas()

@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from worker_server.models import Part
+from worker_server.models.statuses import PartStatus
 from worker_server.queue.sql_common import ScopedSession, error_cleared
-from worker_server.queue.statuses import PartStatus
 
 
 @dataclass(frozen=True)

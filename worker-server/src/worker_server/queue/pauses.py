@@ -8,8 +8,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from worker_server.db import transaction
 from worker_server.models import Part, QueuePause, Task
+from worker_server.models.statuses import PartStatus, TaskStatus
 from worker_server.queue.planning import NEVER
-from worker_server.queue.statuses import PartStatus, TaskStatus
 
 
 class Kind(StrEnum):

@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, DateTime, delete, func, literal_column, se
 
 from worker_server.db import transaction
 from worker_server.models import Part, Task
+from worker_server.models.statuses import TaskStatus
 from worker_server.queue.events import EventKind, record
 from worker_server.queue.quotas import Quotas
 from worker_server.queue.sql_common import ScopedSession, Values
-from worker_server.queue.statuses import TaskStatus
 
 # `run_after` of a planned task's parts: never due, so no query of due work returns them.
 NEVER: ColumnElement[datetime] = literal_column("'infinity'::timestamptz", DateTime(timezone=True))

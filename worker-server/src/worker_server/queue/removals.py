@@ -15,11 +15,11 @@ from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 
 from worker_server.db import persistently, transaction, transaction_within
 from worker_server.models import Part, Removal, Task
+from worker_server.models.statuses import LIVE_TASKS, PartStatus, TaskStatus
 from worker_server.queue import totals
 from worker_server.queue.events import EventKind, record_each
 from worker_server.queue.sql_common import ScopedSession, Where, lease_cleared, seconds_from_now
 from worker_server.queue.statements import load
-from worker_server.queue.statuses import LIVE_TASKS, PartStatus, TaskStatus
 
 _MAX_PAUSE_S = 60
 _LOCK_WAIT_S = 1.0

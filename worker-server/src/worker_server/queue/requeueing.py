@@ -7,6 +7,7 @@ from sqlalchemy import func, select, update
 from worker_server.db import persistently, transaction
 from worker_server.errors import FailureCode, WorkFailed
 from worker_server.models import Part, Task
+from worker_server.models.statuses import UNFINISHED_PARTS, PartStatus, TaskStatus
 from worker_server.queue import uploads
 from worker_server.queue.claims import PartLease, TaskLease
 from worker_server.queue.events import EventKind, record, record_attempt
@@ -15,7 +16,6 @@ from worker_server.queue.planning import NEVER
 from worker_server.queue.quotas import Quotas
 from worker_server.queue.retry_policy import History, RetryLimits, pause_s
 from worker_server.queue.sql_common import Values, error_cleared, lease_cleared, seconds_from_now
-from worker_server.queue.statuses import UNFINISHED_PARTS, PartStatus, TaskStatus
 from worker_server.queue.task_completion import close_if_finished
 
 _NO_QUOTAS = Quotas()

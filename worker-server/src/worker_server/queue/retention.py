@@ -13,9 +13,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from worker_server.db import transaction
 from worker_server.models import Retention, Task
+from worker_server.models.statuses import LIVE_TASKS, TaskStatus
 from worker_server.queue.cancellation import delete_locked_tasks, in_one_transaction
 from worker_server.queue.sql_common import Where
-from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
 
 NOTICE_DAYS = 7
 

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, text
 from sqlalchemy.orm import scoped_session
 
 from worker_server.models import Task
-from worker_server.queue.statuses import LIVE_TASKS, TaskStatus
+from worker_server.models.statuses import LIVE_TASKS, TaskStatus
 
 Where = tuple[ColumnElement[bool], ...]
 Values = dict[str, Any]

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from worker_server.db import transaction
 from worker_server.models import Task
+from worker_server.models.statuses import TaskStatus
 from worker_server.queue import callbacks, uploads
 from worker_server.queue.idempotency import IdempotentRequest, find_first, release_old_key
 from worker_server.queue.quotas import LimitState, Quotas
 from worker_server.queue.sql_common import ScopedSession, lock_for_owner
 from worker_server.queue.statements import load
-from worker_server.queue.statuses import TaskStatus
 
 _NO_QUOTAS = Quotas()
 # SQL text: SQLAlchemy compiles an upsert at each execution, which takes longer than the rest.

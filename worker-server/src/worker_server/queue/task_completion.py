@@ -8,10 +8,10 @@ import uuid
 from sqlalchemy import exists, func, select, update
 
 from worker_server.models import Part, Task
+from worker_server.models.statuses import UNFINISHED_PARTS, PartStatus, TaskStatus
 from worker_server.queue import removals, totals
 from worker_server.queue.events import EventKind, record
 from worker_server.queue.sql_common import ScopedSession, Values, error_cleared
-from worker_server.queue.statuses import UNFINISHED_PARTS, PartStatus, TaskStatus
 
 
 def close_if_finished(session: ScopedSession, task_id: uuid.UUID) -> bool:

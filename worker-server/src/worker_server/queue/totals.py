@@ -26,10 +26,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from worker_server.db import transaction
 from worker_server.errors import FailureCode
 from worker_server.models import MetricIncrement, Part, Task, TaskEvent
+from worker_server.models.statuses import PartStatus, TaskStatus
 from worker_server.queue.claims import PartLease
 from worker_server.queue.events import EventKind
 from worker_server.queue.sql_common import ScopedSession
-from worker_server.queue.statuses import PartStatus, TaskStatus
 
 _log = logging.getLogger(__name__)
 

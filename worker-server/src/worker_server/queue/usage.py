@@ -11,8 +11,8 @@ from sqlalchemy import BigInteger, and_, cast, func, or_, select, text
 
 from worker_server.db import transaction
 from worker_server.models import Part, Task, Upload
+from worker_server.models.statuses import LIVE_AFTER_QUEUE, TaskStatus
 from worker_server.queue.sql_common import ScopedSession
-from worker_server.queue.statuses import LIVE_AFTER_QUEUE, TaskStatus
 
 DAY_S = 86_400
 # What no call reads any more is kept for operators who compare a month with that of a year ago.

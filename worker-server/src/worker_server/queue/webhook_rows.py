@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, delete, func, select, text, update
 from idrl_common.cursors import Position, newest_first
 from worker_server.db import transaction
 from worker_server.models import Webhook, WebhookDelivery
+from worker_server.models.statuses import DeliveryStatus
 from worker_server.queue import callbacks
 from worker_server.queue.quotas import lock_owner
 from worker_server.queue.sql_common import ScopedSession
-from worker_server.queue.statuses import DeliveryStatus
 from worker_server.queue.webhooks import GIVEN_UP
 
 EVENTS = (*callbacks.TASK_EVENTS, "part.done", *callbacks.BATCH_EVENTS)

@@ -10,10 +10,10 @@ from sqlalchemy import ColumnElement, Row, func, or_, select, update
 
 from worker_server.db import persistently, transaction
 from worker_server.models import Webhook, WebhookDelivery
+from worker_server.models.statuses import DeliveryStatus
 from worker_server.queue import callbacks, totals
 from worker_server.queue.sql_common import ScopedSession, Values, seconds_from_now
 from worker_server.queue.statements import load
-from worker_server.queue.statuses import DeliveryStatus
 
 # Seconds after each failed attempt, about three days in all, as Standard Webhooks 1.0 suggests.
 RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
