@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from idrl_testing.database import Database
 from worker_server.app import create_app
 from worker_server.queue import pauses
-from worker_server.queue.pauses import Kind
+from worker_server.queue.claims import Kind
 from worker_server.settings import Settings
 from worker_testing import processing, submit
 

@@ -9,8 +9,7 @@ import worker_testing
 from worker_server.api import services
 from worker_server.db import db
 from worker_server.queue import claims, leases, pauses
-from worker_server.queue.claims import PartLease, TaskLease
-from worker_server.queue.pauses import Kind
+from worker_server.queue.claims import Kind, PartLease, TaskLease
 from worker_server.queue.preemption import preempt_download, preempt_for, preempt_render
 from worker_testing import claim_task, part_of, processing, submit, task_of
 

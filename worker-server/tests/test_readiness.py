@@ -14,6 +14,7 @@ from worker_server import celery_app
 from worker_server.app import create_app
 from worker_server.media import SandboxReport
 from worker_server.queue import pauses, workers
+from worker_server.queue.claims import Kind
 from worker_server.settings import Settings
 from worker_testing import post, problem
 
@@ -163,7 +164,7 @@ def test_metrics_cover_workers_sweeper_and_share(client: FlaskClient) -> None:
 
 
 def test_metrics_show_paused_work(client: FlaskClient) -> None:
-    pauses.pause(pauses.Kind.RENDER)
+    pauses.pause(Kind.RENDER)
     text = client.get("/metrics").data.decode()
     assert 'idrl_paused{kind="render"} 1.0' in text
     assert 'idrl_paused{kind="fetch"} 0.0' in text

@@ -19,7 +19,7 @@ from worker_server.jobs import sweep
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime, SweepClock
 from worker_server.queue import batches, brands, claims, leases, pauses, uploads, wakeups, workers
-from worker_server.queue.pauses import Kind
+from worker_server.queue.claims import Kind
 from worker_server.queue.retry_policy import RetryLimits
 from worker_server.settings import Settings
 from worker_testing import expire_leases, files, submit, task_of, waiting_wakeups
@@ -236,9 +236,9 @@ def test_parts_of_many_long_videos_do_not_fill_redis(
     """Each wake-up takes 1 KB of 64 MB, and the sweeper sends as many as are missing."""
     monkeypatch.setattr(wakeups, "MAX_WAKEUPS", 5)
     for parts in (4, 20, 20):
-        assert wakeups.send(wakeups.RENDER, parts)
+        assert wakeups.send(Kind.RENDER, parts)
     assert waiting_wakeups(settings, "render") == 5
-    assert wakeups.send(wakeups.FETCH)
+    assert wakeups.send(Kind.FETCH)
     assert waiting_wakeups(settings, "fetch") == 1
 
 

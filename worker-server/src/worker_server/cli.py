@@ -7,7 +7,7 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from worker_server.queue import pauses
-from worker_server.queue.pauses import Kind
+from worker_server.queue.claims import Kind
 
 _POLL_S = 1.0
 _kinds = click.argument("kinds", nargs=-1, type=click.Choice([kind.value for kind in Kind]))

@@ -13,6 +13,7 @@ from worker_server.api import queries
 from worker_server.db import transaction
 from worker_server.media import sandbox_report
 from worker_server.queue import workers
+from worker_server.queue.claims import Kind
 from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import ShareFull
@@ -60,8 +61,8 @@ def checks(settings: Settings, share: ShareMonitor, client: redis.Redis) -> dict
         "share": Check(lambda: _check_share(share), required=False),
         "share_space": Check(lambda: _check_space(share), required=False),
         "sweeper": Check(lambda: _check_sweeper(settings), required=False),
-        "fetch_worker": Check(lambda: _check_worker("fetch"), required=False),
-        "render_worker": Check(lambda: _check_worker("render"), required=False),
+        "fetch_worker": Check(lambda: _check_worker(Kind.FETCH), required=False),
+        "render_worker": Check(lambda: _check_worker(Kind.RENDER), required=False),
         "faults": Check(_check_no_faults, required=False),
     }
 

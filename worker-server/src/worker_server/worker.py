@@ -21,6 +21,7 @@ from worker_server.jobs.selftest import run_selftest
 from worker_server.jobs.webhook_senders import WebhookSenders
 from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
 from worker_server.media.selftest import SelfTestFailed
+from worker_server.queue.claims import Kind
 from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
 
@@ -96,12 +97,12 @@ def close_warm_prober(**_: object) -> None:
 def start_worker_heartbeat(sender: Any, **_: object) -> None:  # noqa: ANN401 # Celery's consumer, which has no type
     """Tell the database that this worker is alive, and which kinds of work it takes."""
     kinds = sorted(sender.app.amqp.queues.consume_from)
-    scratch = settings.scratch_folder if "render" in kinds else None
+    scratch = settings.scratch_folder if Kind.RENDER in kinds else None
     share = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
     heartbeat = WorkerHeartbeat(flask_app, state.worker_name, kinds, scratch, share)
     heartbeat.start()
     signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)
-    if "fetch" in kinds:  # only fetch workers connect to other hosts
+    if Kind.FETCH in kinds:  # only fetch workers connect to other hosts
         senders = WebhookSenders(flask_app, settings)
         senders.start()
         signals.worker_shutdown.connect(lambda **_: senders.stop(), weak=False)

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from idrl_common.health import Prober
 from worker_server.api import queries
 from worker_server.queue import backlog, pauses, totals, webhooks, workers
+from worker_server.queue.claims import Kind
 from worker_server.queue.totals import Total, TotalMetric
 from worker_server.share_monitor import ShareMonitor
 
@@ -38,10 +39,10 @@ _GAUGES = {
     "idrl_share_free_bytes": ("Free bytes of the share.", []),
     "idrl_scratch_free_bytes": ("Free bytes where a render worker makes clips.", ["worker"]),
 }
-_WORKER_KINDS = ("fetch", "render", "sweeper")
+_WORKER_KINDS = (*Kind, "sweeper")
 # For all queries of a scrape together; Prometheus waits for ten seconds.
 _DATABASE_TIMEOUT_S = 4
-_KINDS = {"task": "fetch", "part": "render"}
+_KINDS = {"task": Kind.FETCH, "part": Kind.RENDER}
 Samples = dict[str, dict[tuple[str, ...], float]]
 
 

@@ -29,6 +29,7 @@ from worker_server.queue import (
 )
 from worker_server.queue.batches import BatchSubmission
 from worker_server.queue.cancellation import Deletion
+from worker_server.queue.claims import Kind
 from worker_server.queue.events import Event, list_events as list_task_events
 from worker_server.queue.idempotency import IdempotentRequest, find_repeated
 from worker_server.queue.planning import Editor
@@ -76,7 +77,7 @@ def submit_task(submission: Submission, quotas: Quotas) -> tuple[CountedTask, Se
     """
     task, is_new, limits = submissions.create_task(submission, quotas)
     if is_new:
-        wakeups.send_later(wakeups.FETCH)
+        wakeups.send_later(Kind.FETCH)
         return facts_of(task), limits
     # Where it was deleted meanwhile, the answer is the task as it was stored.
     return _read(queries.get_task, submission.owner_id, task.id) or facts_of(task), ()
@@ -128,7 +129,7 @@ def _submit_batch(
         facts, task_ids = batch_queries.get_batch(submission.owner_id, batch_id, fetch_json_within)
     if is_new:
         for _ in submission.tasks:
-            wakeups.send_later(wakeups.FETCH)
+            wakeups.send_later(Kind.FETCH)
     return facts, task_ids, limits
 
 
@@ -177,7 +178,7 @@ def change_task(
             raise TaskNotFound
         task = queries.get_task(owner_id, task_id, fetch_json_within)
     if editor is not None:
-        wakeups.send_later(wakeups.FETCH)
+        wakeups.send_later(Kind.FETCH)
     return task
 
 
@@ -192,7 +193,7 @@ def start_task(owner_id: int, task_id: uuid.UUID) -> TaskWithParts:
             raise TaskNotFound
         task = queries.get_task(owner_id, task_id, fetch_json_within)
     for _ in range(min(waiting, wakeups.MAX_WAKEUPS)):
-        wakeups.send_later(wakeups.RENDER)
+        wakeups.send_later(Kind.RENDER)
     return task
 
 
@@ -205,7 +206,7 @@ def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas) -> TaskWithPar
         if not requeueing.retry_task(owner_id, task_id, quotas):
             raise TaskNotFound
         task = queries.get_task(owner_id, task_id, fetch_json_within)
-    wakeups.send_later(wakeups.FETCH)
+    wakeups.send_later(Kind.FETCH)
     return task
 
 
@@ -227,7 +228,7 @@ def record_lost_file(task_id: uuid.UUID, number: int, path: str) -> bool | None:
     """Record that a clip's file is gone; True: it is rendered again, None: its task is removed."""
     is_rendered_again = requeueing.mark_clip_lost(task_id, number, path)
     if is_rendered_again:
-        wakeups.send_later(wakeups.RENDER)
+        wakeups.send_later(Kind.RENDER)
     return is_rendered_again
 
 

@@ -8,7 +8,7 @@ from idrl_common.access import require_operator
 from idrl_common.validation import Body, parse_body
 from worker_server.api import system_status
 from worker_server.queue import pauses
-from worker_server.queue.pauses import Kind
+from worker_server.queue.claims import Kind
 from worker_server.share_monitor import ShareMonitor
 
 

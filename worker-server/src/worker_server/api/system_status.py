@@ -12,7 +12,7 @@ from worker_server.db import transaction
 from worker_server.models.base import one_of
 from worker_server.models.statuses import LIVE_AFTER_QUEUE, TaskStatus
 from worker_server.queue import backlog, pauses
-from worker_server.queue.pauses import Kind
+from worker_server.queue.claims import Kind
 from worker_server.queue.workers import ALIVE_S
 from worker_server.share_monitor import ShareMonitor
 

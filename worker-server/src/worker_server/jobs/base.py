@@ -1,7 +1,7 @@
 """What every job does: claim a lease, work under a heartbeat, record the outcome, clean up."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
@@ -16,9 +16,9 @@ from worker_server.jobs.heartbeat import Heartbeat, StopReason
 from worker_server.jobs.removals import remove_unneeded_files
 from worker_server.jobs.runtime import Runtime, worker_name
 from worker_server.queue import leases, wakeups, workers
-from worker_server.queue.claims import Lease, PartClaim, TaskClaim, TaskLease
+from worker_server.queue.claims import Kind, Lease, PartClaim, TaskClaim
 from worker_server.queue.events import EventKind, record_progress
-from worker_server.queue.pauses import Kind, is_paused
+from worker_server.queue.pauses import is_paused
 from worker_server.queue.retry_policy import RetryLimits
 from worker_server.settings import Settings
 
@@ -57,7 +57,7 @@ def perform(
     request_ids.task_id.set(str(lease.task_id))
     request_ids.request_id.set(claim.request_id)
     request_ids.traceparent.set(claim.traceparent)
-    extra = {"attempt": lease.attempt, "part": getattr(lease, "number", None)}
+    extra = {"attempt": lease.attempt, "part": lease.number}
     _log.info("job begins", extra=extra)
     heartbeat = Heartbeat(_app(), lease, settings, runtime.shutdown)
     with ExitStack() as stack:  # the heartbeat continues until the outcome is recorded
@@ -76,7 +76,11 @@ def perform(
 
 
 def _record_failure(
-    error: Exception, lease: Lease, settings: Settings, runtime: Runtime, extra: dict[str, object]
+    error: Exception,
+    lease: Lease,
+    settings: Settings,
+    runtime: Runtime,
+    extra: Mapping[str, object],
 ) -> None:
     failure = classify_failure(error, lease, settings)
     is_internal = failure.code == FailureCode.INTERNAL_ERROR
@@ -105,7 +109,7 @@ def _release_lease(lease: Lease, reason: StopReason | None) -> None:
         return
     leases.release(lease)
     if reason is StopReason.SHUTDOWN:
-        wakeups.send(wakeups.FETCH if isinstance(lease, TaskLease) else wakeups.RENDER)
+        wakeups.send(lease.kind)
 
 
 def _app() -> Flask:

@@ -6,8 +6,7 @@ from worker_server.errors import FailureCode, WorkFailed
 from worker_server.jobs.selftest import run_selftest
 from worker_server.media import MediaProcessCrashed
 from worker_server.media.selftest import SelfTestFailed
-from worker_server.queue import wakeups
-from worker_server.queue.claims import Lease, TaskLease
+from worker_server.queue.claims import Lease
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -18,9 +17,8 @@ def classify_crash(crash: MediaProcessCrashed, lease: Lease, settings: Settings)
 
     A worker whose library is broken crashes on every video, and no video is to blame.
     """
-    queue = wakeups.FETCH if isinstance(lease, TaskLease) else wakeups.RENDER
     try:
-        run_selftest(settings, {queue})
+        run_selftest(settings, {lease.kind})
     except SelfTestFailed as error:
         _log.error("self-test failed after a crash", extra={"detail": str(error)})
         return crash

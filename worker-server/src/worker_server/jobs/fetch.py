@@ -22,9 +22,8 @@ from worker_server.media import (
     prepare,
 )
 from worker_server.queue import leases, totals, wakeups
-from worker_server.queue.claims import TaskClaim, TaskLease, claim_task
+from worker_server.queue.claims import Kind, TaskClaim, TaskLease, claim_task
 from worker_server.queue.events import EventKind, record_progress
-from worker_server.queue.pauses import Kind
 from worker_server.queue.preemption import preempt_for
 from worker_server.queue.uploads import upload_of
 from worker_server.settings import Settings
@@ -103,9 +102,9 @@ def _fetch_source(
 
 
 def _wake_renders(lease: TaskLease, count: int, settings: Settings) -> None:
-    wakeups.send(wakeups.RENDER, count)
+    wakeups.send(Kind.RENDER, count)
     if share_is_usable(settings) and preempt_for(lease.task_id):
-        wakeups.send(wakeups.RENDER)  # the preempted part is pending again
+        wakeups.send(Kind.RENDER)  # the preempted part is pending again
 
 
 def _limits(settings: Settings) -> ProbeLimits:

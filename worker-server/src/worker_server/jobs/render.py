@@ -19,9 +19,8 @@ from worker_server.jobs.runtime import Runtime
 from worker_server.jobs.scratch import scratch_folder
 from worker_server.limits import LARGE_SIDE
 from worker_server.queue import leases, requeueing, wakeups
-from worker_server.queue.claims import PartClaim, PartLease, claim_part
+from worker_server.queue.claims import Kind, PartClaim, PartLease, claim_part
 from worker_server.queue.parts import Clip
-from worker_server.queue.pauses import Kind
 from worker_server.settings import Settings
 
 # Far more than usual parts need; a larger file means a runaway encoder.
@@ -72,7 +71,7 @@ def _make_clip(
             watch = _watch(settings, heartbeat)
             rendered = _rendered(edit, output, renderers, watch, runtime)
         if is_large(edit.source):
-            wakeups.send(wakeups.RENDER)  # for a part that claims have left out meanwhile
+            wakeups.send(Kind.RENDER)  # for a part that claims have left out meanwhile
         target = storage.part_path(
             settings.remote_folder, lease.task_id, lease.number, lease.attempt
         )

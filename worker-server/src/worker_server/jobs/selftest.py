@@ -6,7 +6,7 @@ from collections.abc import Collection
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from worker_server.media import selftest
-from worker_server.queue import wakeups
+from worker_server.queue.claims import Kind
 from worker_server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ def run_selftest(settings: Settings, queues: Collection[str]) -> None:
 
     Raise SelfTestFailed, whose text is for the operator.
     """
-    if not {wakeups.FETCH, wakeups.RENDER} & set(queues):
+    if not set(Kind) & set(queues):
         return
     try:
         _run_selftest(settings, queues)
@@ -30,7 +30,7 @@ def _run_selftest(settings: Settings, queues: Collection[str]) -> None:
     level = _log.info if report.holds else _log.warning
     level("sandbox", extra={"level": report.level, "not_refused": list(report.escapes)})
     ffmpeg = get_ffmpeg_exe()
-    if wakeups.FETCH in queues:
+    if Kind.FETCH in queues:
         selftest.check_probe(ffmpeg)
-    if wakeups.RENDER in queues:
+    if Kind.RENDER in queues:
         selftest.check_renderer(settings.render_engine, ffmpeg, settings.logo_path)

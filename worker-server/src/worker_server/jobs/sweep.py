@@ -32,8 +32,8 @@ from worker_server.queue import (
     workers,
 )
 from worker_server.queue.backlog import ExpiredLease
-from worker_server.queue.claims import Lease, PartLease
-from worker_server.queue.pauses import Kind, is_paused
+from worker_server.queue.claims import Kind, Lease, PartLease
+from worker_server.queue.pauses import is_paused
 from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
 
@@ -92,7 +92,7 @@ def _reclaim(settings: Settings, expired: ExpiredLease, *, counted: bool) -> Non
     It does not count where one machine lost several leases in a short time: that is its fault.
     """
     lease = expired.lease
-    extra = {"task_id": str(lease.task_id), "part": getattr(lease, "number", None)}
+    extra = {"task_id": str(lease.task_id), "part": lease.number}
     _log.warning("lease expired", extra={**extra, "worker": expired.worker, "counted": counted})
     lost = WorkFailed(
         FailureCode.WORKER_LOST,
@@ -114,7 +114,7 @@ def preempt(share: ShareMonitor, preempt_one: Callable[[], Lease | None]) -> Non
     """
     if share.check(_SHARE_WAIT_S).error is None and (lease := preempt_one()) is not None:
         what = "render" if isinstance(lease, PartLease) else "download"
-        extra = {"task_id": str(lease.task_id), "part": getattr(lease, "number", None)}
+        extra = {"task_id": str(lease.task_id), "part": lease.number}
         _log.info("%s preempted", what, extra=extra)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, RowMapping, func, select
 from worker_server.db import db, transaction
 from worker_server.models import Part, Removal, Task
 from worker_server.models.statuses import LIVE_TASKS, UNFINISHED_PARTS, PartStatus, TaskStatus
-from worker_server.queue.claims import Lease, PartLease, TaskLease
+from worker_server.queue.claims import Kind, Lease, PartLease, TaskLease
 from worker_server.queue.planning import NEVER
 from worker_server.queue.statements import load
 
@@ -70,11 +70,11 @@ def count_by_status() -> dict[tuple[str, str], int]:
     return {key: db.session.scalar(query) or 0 for key, query in (tasks | parts).items()}
 
 
-def oldest_due_s() -> dict[str, float]:
+def oldest_due_s() -> dict[Kind, float]:
     """Return how long the oldest due task and part have waited, in seconds; 0 where none waits."""
-    waiting: dict[str, tuple[type[Task] | type[Part], ColumnElement[bool]]] = {
-        "fetch": (Task, Task.status == TaskStatus.QUEUED),
-        "render": (Part, Part.status == PartStatus.WAITING),
+    waiting: dict[Kind, tuple[type[Task] | type[Part], ColumnElement[bool]]] = {
+        Kind.FETCH: (Task, Task.status == TaskStatus.QUEUED),
+        Kind.RENDER: (Part, Part.status == PartStatus.WAITING),
     }
     ages = {}
     with transaction() as session:

@@ -2,7 +2,8 @@
 
 import uuid
 from dataclasses import dataclass, field
-from typing import Any, Self
+from enum import StrEnum
+from typing import Any, ClassVar, Self
 
 from sqlalchemy import RowMapping
 
@@ -13,6 +14,13 @@ _CLAIM_TASK = load("claim_task")
 _CLAIM_PART = load("claim_part")
 
 
+class Kind(StrEnum):
+    """The kinds of work; each has workers of its own, and a queue in Redis of this name."""
+
+    FETCH = "fetch"
+    RENDER = "render"
+
+
 @dataclass(frozen=True)
 class TaskLease:
     """The right to fetch a task, under one attempt; `worker` is who has claimed it, if known.
@@ -20,6 +28,8 @@ class TaskLease:
     A failover may undo a claim, whose attempt another worker then gets.
     """
 
+    kind: ClassVar = Kind.FETCH
+    number: ClassVar[None] = None  # only parts have one
     task_id: uuid.UUID
     attempt: int
     worker: str | None = field(default=None, compare=False)
@@ -34,6 +44,7 @@ class TaskLease:
 class PartLease:
     """The right to render one part of a task, under one attempt; `worker` as in `TaskLease`."""
 
+    kind: ClassVar = Kind.RENDER
     task_id: uuid.UUID
     attempt: int
     number: int

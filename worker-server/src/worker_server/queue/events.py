@@ -94,17 +94,16 @@ def record_attempt(
 
     Nothing is written where another worker has claimed the row since.
     """
-    part = lease.number if isinstance(lease, PartLease) else None
     row = Part if isinstance(lease, PartLease) else Task
     of_task = Part.task_id if isinstance(lease, PartLease) else Task.id
     where = (of_task == lease.task_id) & (row.attempt == lease.attempt)
     if isinstance(lease, PartLease):
-        where &= Part.number == part
+        where &= Part.number == lease.number
     columns = ["task_id", "kind", "part", "attempt", "worker", "code"]
     values = select(
         of_task,
         literal(kind),
-        literal(part),
+        literal(lease.number),
         literal(lease.attempt),
         row.lease_owner,
         literal(code),
@@ -170,8 +169,7 @@ def trim_events() -> None:
 def machine_lost_other_work(host: str, lease: Lease) -> bool:
     """Return whether the machine lost the lease of another task or part shortly before."""
     since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, _SAME_MACHINE_S)
-    part = lease.number if isinstance(lease, PartLease) else None
-    other = (TaskEvent.task_id != lease.task_id) | TaskEvent.part.is_distinct_from(part)
+    other = (TaskEvent.task_id != lease.task_id) | TaskEvent.part.is_distinct_from(lease.number)
     where = (
         TaskEvent.kind == EventKind.LEASE_LOST,
         TaskEvent.at > since,

@@ -1,7 +1,6 @@
 """Pauses: while a kind of work is paused, workers finish what they claimed and claim no more."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -9,14 +8,8 @@ from sqlalchemy.dialects.postgresql import insert
 from worker_server.db import transaction
 from worker_server.models import Part, QueuePause, Task
 from worker_server.models.statuses import PartStatus, TaskStatus
+from worker_server.queue.claims import Kind
 from worker_server.queue.planning import NEVER
-
-
-class Kind(StrEnum):
-    """The kinds of work."""
-
-    FETCH = "fetch"
-    RENDER = "render"
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,6 @@ from idrl_common.background import start_thread
 _log = logging.getLogger(__name__)
 
 _EXTENSION = "idrl_wakeups"
-FETCH = "fetch"
-RENDER = "render"
 # Maximum wake-ups in one queue: the sweeper refills it. Each takes 1 KB of Redis's memory, so all
 # parts of a large batch would fill it.
 MAX_WAKEUPS = 1000
