@@ -18,8 +18,7 @@ _CHECK_EVERY_S = 2.0
 class BodyDeadlines:
     """Ends the bodies that are being read past their time; one thread watches all of them."""
 
-    def __init__(self, check_every_s: float = _CHECK_EVERY_S) -> None:
-        self._check_every_s = check_every_s
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ends_at: dict[socket.socket, float] = {}
         self._thread: threading.Thread | None = None
@@ -52,7 +51,7 @@ class BodyDeadlines:
 
     def _run(self) -> None:
         while True:
-            time.sleep(self._check_every_s)
+            time.sleep(_CHECK_EVERY_S)
             with self._lock:
                 if not self._ends_at:
                     self._thread = None

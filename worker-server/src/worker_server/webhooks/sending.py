@@ -4,7 +4,6 @@ import contextlib
 import ssl
 from collections.abc import Callable
 from http.client import HTTPException
-from pathlib import Path
 
 from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_match_hostname import CertificateError
@@ -27,11 +26,8 @@ _BROKEN = (ssl.SSLError, CertificateError, HTTPException, HTTPError, OSError, Va
 class Sender:
     """Sends deliveries; `rules` are the operator's for webhooks."""
 
-    def __init__(
-        self, rules: EgressRules, ca_bundle: Path | None = None, timeout_s: float = TIMEOUT_S
-    ) -> None:
+    def __init__(self, rules: EgressRules, timeout_s: float = TIMEOUT_S) -> None:
         self._rules = rules
-        self._ca_bundle = ca_bundle
         self._limits = FetchLimits(
             timeout_s=timeout_s, stall_s=timeout_s, first_byte_s=timeout_s, connect_s=timeout_s / 2
         )
@@ -57,7 +53,7 @@ class Sender:
         target = parse_http_url(url, self._rules)
         dialer = Dialer(self._rules, watchdog, self._limits)
         # The watchdog keeps the deadline; the socket's timeout counts only if its thread has died.
-        connector = Connector(dialer, self._ca_bundle, 2 * self._limits.timeout_s)
+        connector = Connector(dialer, None, 2 * self._limits.timeout_s)
         fields = {"User-Agent": "idrl/1", "Content-Type": "application/json", **signed}
         watchdog.begin_request()
         with contextlib.closing(connector.connection(target)) as connection:

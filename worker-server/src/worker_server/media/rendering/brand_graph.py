@@ -34,8 +34,8 @@ def _picture_input(picture: Bumper, rate: Fraction) -> list[str]:
     return local_input(picture.path, "image2", *options)
 
 
-def layers(edit: PartEdit, first_input: int, frames: int) -> list[Layer]:
-    """Return the bumpers around this many frames of content, with inputs from `first_input` on.
+def layers(edit: PartEdit, frames: int) -> list[Layer]:
+    """Return the bumpers around this many frames of content; input 0 is the source.
 
     The same picture before and after is one layer, so that it is read and scaled once.
     """
@@ -51,7 +51,7 @@ def layers(edit: PartEdit, first_input: int, frames: int) -> list[Layer]:
             spans.append((after, end, behind, end_sample))
     return [
         Layer(bumper, number, first, enable, sample)
-        for number, (bumper, first, enable, sample) in enumerate(spans, first_input)
+        for number, (bumper, first, enable, sample) in enumerate(spans, 1)
     ]
 
 

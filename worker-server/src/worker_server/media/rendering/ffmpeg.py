@@ -66,7 +66,7 @@ class FfmpegRenderer:
         # Times stay those of the file (copyts), so that the frame grid is the same from wherever
         # reading starts.
         read = source_input(edit, *_seek(edit))
-        shown = layers(edit, 1, edit.part.frame_count)
+        shown = layers(edit, edit.part.frame_count)
         video = _video(edit, shown, conceals=self.conceals)
         return [
             *quiet_ffmpeg(str(self.ffmpeg_path), stops_at_errors=not self.conceals),
@@ -116,7 +116,7 @@ def encode_edges_command(
     """
     first_edge, last_edge = _edges(edit, copied)
     first, last = first_edge.part.frame_count, last_edge.part.frame_count
-    shown = layers(edit, 1, 0 if still else first + last)
+    shown = layers(edit, 0 if still else first + last)
     read = [*source_input(edit, *_seek(edit)), *_bumper_inputs(edit, shown)]
     read += source_input(last_edge, *_seek(last_edge)) if last else []
     chains = _edges_chains(first_edge, last_edge, shown)
@@ -135,7 +135,7 @@ def encode_sound_command(edit: PartEdit, output: Path, ffmpeg_path: str) -> list
     sound would be off by a millisecond. Decoders run ahead of filters, and the pictures after the
     first may be damaged, so only key frames are decoded.
     """
-    shown = layers(edit, 1, edit.part.frame_count)
+    shown = layers(edit, edit.part.frame_count)
     read = source_input(edit, *_seek(edit), "-skip_frame:v", "nokey")
     read += _bumper_inputs(edit, shown)
     first_picture = f"[0:{edit.source.video_index}]trim=end_frame=1,nullsink"
