@@ -9,12 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, ExceptionContext, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from idrl_common.health import Check
 
 _log = logging.getLogger(__name__)
 SessionT = TypeVar("SessionT", bound=Session)
@@ -111,26 +114,36 @@ class DatabaseReadOnly(Exception):
     """The server answers and takes no writes: a standby, or one whose disk is full."""
 
 
-def check_writable(session: scoped_session[SessionT]) -> None:
+class ClockDiffers(Exception):
+    """This machine's clock differs from the database's: at 30 s tokens are refused."""
+
+
+def readiness_checks(transaction: Transaction[SessionT]) -> dict[str, Check]:
+    """Return what `/ready` of both apps checks: the database, and this machine's clock by it."""
+    return {
+        "database": Check(partial(_check_writable, transaction)),
+        "clock": Check(partial(_check_clock, transaction), required=False),
+    }
+
+
+def _check_writable(transaction: Transaction[SessionT]) -> None:
     """Raise unless the database answers and takes writes."""
-    if session.scalar(text("SHOW transaction_read_only")) == "on":
-        session().invalidate()
-        session.get_bind().engine.dispose()
-        raise DatabaseReadOnly
+    with transaction() as session:
+        if session.scalar(text("SHOW transaction_read_only")) == "on":
+            session().invalidate()
+            session.get_bind().engine.dispose()
+            raise DatabaseReadOnly
 
 
 # A token is refused where the clocks of the machines that sign and verify it differ by 30 s.
 _MAX_CLOCK_DIFFERENCE_S = 15.0
 
 
-class ClockDiffers(Exception):
-    """This machine's clock differs from the database's: at 30 s tokens are refused."""
-
-
-def check_clock(session: scoped_session[SessionT]) -> None:
+def _check_clock(transaction: Transaction[SessionT]) -> None:
     """Raise ClockDiffers where this machine's clock, or the database's, is wrong."""
-    if abs(clock_ahead_s(session)) > _MAX_CLOCK_DIFFERENCE_S:
-        raise ClockDiffers
+    with transaction() as session:
+        if abs(clock_ahead_s(session)) > _MAX_CLOCK_DIFFERENCE_S:
+            raise ClockDiffers
 
 
 def clock_ahead_s(session: scoped_session[SessionT]) -> float:

@@ -7,6 +7,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from idrl_common import health
 from idrl_common.cursors import CursorInvalid
+from idrl_common.database import readiness_checks
 from idrl_common.problems import Problem, ProblemMap
 from idrl_common.service import Service, create_service
 from idrl_common.token_verifier import TokenVerifier
@@ -129,8 +130,7 @@ def _add_routes(
     links = share_views.Links(tokens, authenticator, tasks, clips)
     app.register_blueprint(share_views.blueprint(links))
     checks = {
-        "database": health.Check(services.ping),
-        "clock": health.Check(services.compare_clocks, required=False),
+        **readiness_checks(db.transaction),
         "tasks": health.Check(tasks.ping, required=False),
     }
     status = health.Status("web", settings.revision, checks, settings.process_folder)

@@ -7,7 +7,6 @@ from sqlalchemy import ColumnElement, delete, func, literal, select, text, updat
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import scoped_session
 
-from idrl_common.database import check_clock, check_writable
 from web_server.db import db, transaction
 from web_server.login_throttle import LoginThrottle
 from web_server.models import Invitation, User
@@ -111,18 +110,6 @@ def _verified(email: str, password: str) -> User:
         _renew_hash(user.id, user.password_hash, password)
         return _verified(email, password)
     return user
-
-
-def ping() -> None:
-    """Raise unless the database answers and takes writes."""
-    with transaction() as session:
-        check_writable(session)
-
-
-def compare_clocks() -> None:
-    """Raise ClockDiffers where this machine's clock differs from the database's."""
-    with transaction() as session:
-        check_clock(session)
 
 
 def refuse_taken(username: str, email: str, *, except_user_id: int = 0) -> None:

@@ -7,9 +7,8 @@ import math
 
 import redis
 
-from idrl_common.database import check_clock
+from idrl_common.database import readiness_checks
 from idrl_common.health import Check
-from worker_server.api import queries
 from worker_server.db import transaction
 from worker_server.media import sandbox_report
 from worker_server.queue import workers
@@ -54,8 +53,7 @@ class WorkerFault(Exception):
 def checks(settings: Settings, share: ShareMonitor, client: redis.Redis) -> dict[str, Check]:
     """Return what the service depends on; it accepts tasks with the database alone."""
     return {
-        "database": Check(queries.ping),
-        "clock": Check(_check_clock, required=False),
+        **readiness_checks(transaction),
         "redis": Check(lambda: _ping(client), required=False),
         "sandbox": Check(_check_sandbox, required=False),
         "share": Check(lambda: _check_share(share), required=False),
@@ -65,11 +63,6 @@ def checks(settings: Settings, share: ShareMonitor, client: redis.Redis) -> dict
         "render_worker": Check(lambda: _check_worker(Kind.RENDER), required=False),
         "faults": Check(_check_no_faults, required=False),
     }
-
-
-def _check_clock() -> None:
-    with transaction() as session:
-        check_clock(session)
 
 
 def _ping(client: redis.Redis) -> None:

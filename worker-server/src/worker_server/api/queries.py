@@ -6,9 +6,8 @@ from typing import Any, NotRequired, TypedDict
 
 from sqlalchemy import func, select
 
-from idrl_common.database import check_writable
 from worker_server.api import long_documents
-from worker_server.db import PreparedQuery, db, fetch_json, transaction
+from worker_server.db import PreparedQuery, db, fetch_json
 from worker_server.models.statuses import PartStatus
 from worker_server.queue.retention import NOTICE_DAYS
 
@@ -211,9 +210,3 @@ def database_uptime_s() -> float:
     """Return for how many seconds PostgreSQL has run."""
     uptime = func.clock_timestamp() - func.pg_postmaster_start_time()
     return float(db.session.scalar(select(func.extract("epoch", uptime))) or 0)
-
-
-def ping() -> None:
-    """Raise when the database does not answer or takes no writes."""
-    with transaction() as session:
-        check_writable(session)
