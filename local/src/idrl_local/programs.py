@@ -82,6 +82,9 @@ class Installation:
         return f"http://127.0.0.1:{self.ports.sample}/sample.mp4"
 
 
+Command = Callable[[Installation], list[str]]
+
+
 def host_of(environment: Mapping[str, str]) -> str:
     """Return the address that nginx listens on, HOST or loopback; raise HomeUnusable for a name."""
     host = environment.get("HOST") or "127.0.0.1"
@@ -109,7 +112,7 @@ class Program:
 
     name: str
     group: str
-    command: Callable[[Installation], list[str]]
+    command: Command
     environment: Callable[[Installation], dict[str, str]]
     stop_signal: str = "TERM"
     stop_wait_s: int = 15
@@ -123,7 +126,7 @@ def execute(program: Program, installation: Installation) -> None:
     home.lock(program.name).acquire()
     listeners.close_others(program.name, installation.environment)
     (home.run / f"{program.name}.ready").unlink(missing_ok=True)
-    if program.unprivileged and os.geteuid() == 0:
+    if program.unprivileged:
         # The pipe to supervisord: a server opens it again, by the name /dev/stdout.
         servers.chown_to_nobody(sys.stdout.fileno())
     command = program.command(installation)
@@ -202,47 +205,29 @@ def _nginx(installation: Installation) -> list[str]:
     return [*nginx, "-p", str(run / "nginx"), "-c", str(run / "nginx.conf"), "-e", "stderr"]
 
 
-def _gunicorn(
-    name: str, app: str, port: Callable[[Ports], int], workers: int, threads: int
-) -> Callable[[Installation], list[str]]:
+def _gunicorn(name: str, app: str, workers: int, threads: int) -> Command:
     def command(installation: Installation) -> list[str]:
-        port_number, environment = port(installation.ports), installation.environment
+        port, environment = getattr(installation.ports, name), installation.environment
         return [
             *(sys.executable, "-m", "gunicorn", app),
             *("--config", "python:idrl_common.gunicorn_conf"),
-            *("--bind", listeners.bind_address(name, port_number, environment)),
+            *("--bind", listeners.bind_address(name, port, environment)),
             *("--workers", str(workers), "--threads", str(threads)),
         ]
 
     return command
 
 
-def _celery(name: str, *options: str) -> Callable[[Installation], list[str]]:
-    def command(_: Installation) -> list[str]:
-        return [
-            *(
-                sys.executable,
-                "-m",
-                "celery",
-                "--quiet",
-                "-A",
-                "worker_server.worker:app",
-                "worker",
-            ),
-            *("-Q", name, "-n", f"{name}@%h", "-I", "idrl_local.worker_hooks"),
-            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-            *options,
-        ]
-
-    return command
-
-
-def _pooled(name: str, variable: str, default: int) -> Callable[[Installation], list[str]]:
-    """Return the command of a worker whose number of children the caller may set."""
+def _celery(name: str, variable: str, default: int) -> Command:
+    """Return the command of a worker whose number of children the caller may set by `variable`."""
 
     def command(installation: Installation) -> list[str]:
-        number = installation.environment.get(variable) or str(default)
-        return _celery(name, "-c", number)(installation)
+        return [
+            *(sys.executable, "-m", "celery", "--quiet", "-A", "worker_server.worker:app"),
+            *("worker", "-Q", name, "-n", f"{name}@%h", "-I", "idrl_local.worker_hooks"),
+            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+            *("-c", installation.environment.get(variable) or str(default)),
+        ]
 
     return command
 
@@ -324,7 +309,7 @@ def _one_line(pem: str) -> str:
     return pem.replace("\n", "\\n")
 
 
-def _worker(name: str, command: Callable[[Installation], list[str]]) -> Program:
+def _worker(name: str, command: Command) -> Program:
     # TERM goes to the main process alone: it has its children release their leases, and then ends
     # them itself.
     return Program(name, "services", command, _celery_environment(name), stop_wait_s=30)
@@ -344,19 +329,19 @@ PROGRAMS = (
         plain_log=PlainLog.ALL,
     ),
     Program("redis", "stores", _redis, _in_utc, plain_log=PlainLog.ALL),
-    _worker("fetch", _pooled("fetch", "FETCH_CONCURRENCY", 4)),
-    _worker("render", _pooled("render", "RENDER_CONCURRENCY", usable_renders())),
+    _worker("fetch", _celery("fetch", "FETCH_CONCURRENCY", 4)),
+    _worker("render", _celery("render", "RENDER_CONCURRENCY", usable_renders())),
     _worker("sweep", _sweep),
     Program(
         "web",
         "services",
-        _gunicorn("web", "web_server.wsgi:app", lambda ports: ports.web, 2, _WEB_THREADS),
+        _gunicorn("web", "web_server.wsgi:app", 2, _WEB_THREADS),
         _web_environment,
     ),
     Program(
         "tasks",
         "services",
-        _gunicorn("tasks", "worker_server.wsgi:app", lambda ports: ports.tasks, 1, _TASKS_THREADS),
+        _gunicorn("tasks", "worker_server.wsgi:app", 1, _TASKS_THREADS),
         _tasks_environment,
     ),
     Program(

@@ -21,6 +21,8 @@ from idrl_local.programs import PROGRAMS, Program
 SUPERVISORD = "supervisord"
 _START_TIMEOUT_S = 60
 _ORPHANS_WAIT_S = 5
+# By which supervisord knows a program.
+_FULL_NAMES = {program.name: f"{program.group}:{program.name}" for program in PROGRAMS}
 _HEALTHY_STATES = (ProcessStates.STARTING, ProcessStates.RUNNING)
 
 
@@ -117,21 +119,19 @@ def execute(home: Home) -> None:
 def start_programs(home: Home, names: Sequence[str]) -> None:
     """Have supervisord start the programs that do not run; returns before they answer."""
     states = program_states(home)
-    groups = {program.name: program.group for program in PROGRAMS}
     with _rpc(home) as rpc:
         for name in names:
             if states[name].number not in _HEALTHY_STATES:
-                rpc.supervisor.startProcess(f"{groups[name]}:{name}", False)
+                rpc.supervisor.startProcess(_FULL_NAMES[name], False)
 
 
 def stop_programs(home: Home, names: Sequence[str]) -> None:
     """Have supervisord stop the programs that run; returns when they have ended."""
     states = program_states(home)
-    groups = {program.name: program.group for program in PROGRAMS}
     with _rpc(home) as rpc:
         for name in names:
             if states[name].number in _HEALTHY_STATES:
-                rpc.supervisor.stopProcess(f"{groups[name]}:{name}")
+                rpc.supervisor.stopProcess(_FULL_NAMES[name])
 
 
 def restart_program(home: Home, name: str) -> None:
@@ -142,9 +142,8 @@ def restart_program(home: Home, name: str) -> None:
 
 def reload_program(home: Home, name: str) -> None:
     """Send SIGHUP: gunicorn starts new processes and keeps its socket, so no call is refused."""
-    groups = {program.name: program.group for program in PROGRAMS}
     with _rpc(home) as rpc:
-        rpc.supervisor.signalProcess(f"{groups[name]}:{name}", "HUP")
+        rpc.supervisor.signalProcess(_FULL_NAMES[name], "HUP")
 
 
 def check_programs(home: Home, names: Sequence[str], since: float) -> None:
