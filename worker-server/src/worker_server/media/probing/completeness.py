@@ -15,7 +15,7 @@ from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
 from worker_server.media.probing.boxes import boxes
-from worker_server.media.probing.ebml import CLUSTER, SEGMENT, elements, segment_end
+from worker_server.media.probing.ebml import header_elements, segment_end
 
 # Tolerated difference to the declared duration: headers round, and streams end at different times.
 _MISSING_S, _MISSING_SHARE = Fraction(1), Fraction(1, 50)
@@ -66,14 +66,11 @@ def lacks_index(path: Path, demuxer: str) -> bool:
 
 def declared_duration_s(container: InputContainer, path: Path, demuxer: str) -> Fraction | None:
     """Return the length that the container wrote down; None where it wrote none."""
-    if demuxer in ("matroska", "asf"):
+    if demuxer == "matroska":
+        return _matroska_duration_s(path)
+    if demuxer == "asf":
         with path.open("rb") as file:
-            first_bytes = file.read(_HEAD_BYTES)
-        return (
-            _matroska_duration_s(first_bytes)
-            if demuxer == "matroska"
-            else _asf_duration_s(first_bytes)
-        )
+            return _asf_duration_s(file.read(_HEAD_BYTES))
     if demuxer == "avi" and container.streams.video:
         # `container.duration` is what libavformat found where the index is missing.
         video = container.streams.video[0]
@@ -160,12 +157,10 @@ def _riff_end(file: BinaryIO, size_bytes: int) -> int | None:
     return end
 
 
-def _matroska_duration_s(first_bytes: bytes) -> Fraction | None:
+def _matroska_duration_s(path: Path) -> Fraction | None:
     """Return Duration of the segment's Info (RFC 9559, 5.1.2)."""
     scale, duration = 1_000_000, None
-    for element, content in elements(first_bytes, into=(SEGMENT, _INFO)):
-        if element == CLUSTER:
-            break
+    for element, content in header_elements(path, _INFO):
         if element == _TIMESTAMP_SCALE:
             scale = int.from_bytes(content)
         if element == _DURATION and len(content) in (4, 8):

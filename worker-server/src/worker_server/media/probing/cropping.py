@@ -9,9 +9,8 @@ from av.container import InputContainer
 
 from worker_server.media.model.geometry import Box
 from worker_server.media.probing.boxes import Span, boxes, spans_at
-from worker_server.media.probing.ebml import CLUSTER, SEGMENT, elements
+from worker_server.media.probing.ebml import elements, header_elements
 
-_HEAD_BYTES = 1 << 20
 _TRACKS, _TRACK = 0x1654AE6B, 0xAE
 _TRACK_TYPE, _VIDEO_TRACK, _VIDEO = 0x83, 1, 0xE0
 # PixelCropLeft, -Right, -Top and -Bottom (RFC 9559, 5.1.4.1.28)
@@ -39,14 +38,8 @@ def shown_box(
 
 def _uncropped(path: Path, number: int, width: int, height: int) -> Box:
     """Return what cropping leaves of the video track of this number."""
-    with path.open("rb") as file:
-        first_bytes = file.read(_HEAD_BYTES)
-    tracks = []
-    for element, content in elements(first_bytes, into=(SEGMENT, _TRACKS)):
-        if element == CLUSTER:
-            break
-        if element == _TRACK:
-            tracks.append(dict(elements(content)))
+    header = header_elements(path, _TRACKS)
+    tracks = [dict(elements(content)) for element, content in header if element == _TRACK]
     videos = [each for each in tracks if int.from_bytes(each.get(_TRACK_TYPE, b"")) == _VIDEO_TRACK]
     settings = dict(elements(videos[number].get(_VIDEO, b""))) if number < len(videos) else {}
     left, right, top, bottom = (

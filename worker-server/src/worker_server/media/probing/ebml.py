@@ -1,8 +1,11 @@
 """Walks the elements of Matroska files (RFC 8794, 4 to 6)."""
 
 from collections.abc import Container, Iterator
+from itertools import takewhile
+from pathlib import Path
 
-SEGMENT, CLUSTER = 0x18538067, 0x1F43B675  # RFC 9559, 5.1
+_HEAD_BYTES = 1 << 20
+_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675  # RFC 9559, 5.1
 _CUES, _SEEK_HEAD, _SEEK, _SEEK_ID = 0x1C53BB6B, 0x114D9B74, 0x4DBB, 0x53AB
 
 
@@ -20,14 +23,23 @@ def elements(data: bytes, *, into: Container[int] = ()) -> Iterator[tuple[int, b
             at += size
 
 
-def names_cues(data: bytes) -> bool:
-    """Return whether the beginning of a file has Cues, its index, or says where they are."""
-    for element, content in elements(data, into=(SEGMENT, _SEEK_HEAD, _SEEK)):
-        if element == _CUES or (element == _SEEK_ID and int.from_bytes(content) == _CUES):
-            return True
-        if element == CLUSTER:
-            return False
-    return False
+def header_elements(path: Path, *into: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the elements of the segment before its first cluster, as far as in a file's first MiB.
+
+    `into` as in `elements`.
+    """
+    with path.open("rb") as file:
+        first_bytes = file.read(_HEAD_BYTES)
+    of_segment = elements(first_bytes, into=(_SEGMENT, *into))
+    return takewhile(lambda each: each[0] != _CLUSTER, of_segment)
+
+
+def names_cues(path: Path) -> bool:
+    """Return whether a file begins with Cues, its index, or with saying where they are."""
+    return any(
+        element == _CUES or (element == _SEEK_ID and int.from_bytes(content) == _CUES)
+        for element, content in header_elements(path, _SEEK_HEAD, _SEEK)
+    )
 
 
 def segment_end(data: bytes) -> int | None:
@@ -37,7 +49,7 @@ def segment_end(data: bytes) -> int | None:
         element, at = _number(data, at, keeps_marker=True)
         before = at
         size, at = _number(data, at, keeps_marker=False)
-        if element == SEGMENT:
+        if element == _SEGMENT:
             is_unknown = size == (1 << 7 * (at - before)) - 1
             return None if is_unknown else at + size
         at += size

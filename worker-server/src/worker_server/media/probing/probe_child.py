@@ -45,7 +45,7 @@ _GUESSING_DEMUXERS = {"mpegts", "flv", "avi"}
 # Demuxers that cannot seek exactly either, and whose streams lack time stamps or cannot be remuxed.
 _DECODED_DEMUXERS = {"mpeg", "asf", "ogg", "gif", "apng"}
 # Seeking by reading from the start costs less than a remux below this size.
-_MIN_SOUGHT_BYTES, _MATROSKA_HEAD_BYTES = 32 * 1024 * 1024, 1024 * 1024
+_MIN_SOUGHT_BYTES = 32 * 1024 * 1024
 # Codecs pad sound to whole blocks; sound that outlasts the picture by more than this is kept.
 _MAX_SOUND_EXCESS_S = Fraction(1, 10)
 _NO_INDEX = (
@@ -294,10 +294,8 @@ def _is_read_from_start(path: Path, demuxer: str) -> bool:
 
     So it is in Matroska without Cues, as browsers record it.
     """
-    if demuxer != "matroska" or path.stat().st_size < _MIN_SOUGHT_BYTES:
-        return False
-    with path.open("rb") as file:
-        return not names_cues(file.read(_MATROSKA_HEAD_BYTES))
+    is_long = path.stat().st_size >= _MIN_SOUGHT_BYTES
+    return demuxer == "matroska" and is_long and not names_cues(path)
 
 
 def _has_early_sound(facts: Facts) -> bool:
