@@ -1,10 +1,8 @@
 """Files of brands on the share, `brands/<owner>/<SHA-256>.<kind>`: written whole, never changed."""
 
 import hashlib
-import time
 import uuid
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from worker_server import storage
@@ -52,17 +50,6 @@ def owners_with_files(remote: Path) -> list[int]:
     except FileNotFoundError:
         return []
     return [int(name) for name in names if name.isascii() and name.isdigit()]
-
-
-def old_files(remote: Path, owner_id: int, min_age_s: float) -> list[str]:
-    """Return the owner's files, temporary ones too, last written over `min_age_s` ago."""
-    modified_before = time.time() - min_age_s
-    old = []
-    for each in brand_file(remote, owner_id, "").iterdir():
-        with suppress(FileNotFoundError):  # removed meanwhile
-            if each.stat().st_mtime < modified_before:
-                old.append(each.name)
-    return old
 
 
 def remove_files(remote: Path, owner_id: int, names: Collection[str]) -> None:

@@ -9,9 +9,11 @@ import os
 import shutil
 import socket
 import threading
+import time
 import uuid
 import zlib
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -204,10 +206,15 @@ def _copy(source: BinaryIO, copy: FileIO) -> int:
     crc32 = 0
     while chunk := source.read(_COPY_BYTES):
         crc32 = zlib.crc32(chunk, crc32)
-        left = memoryview(chunk)
-        while left:  # an unbuffered write may be partial
-            left = left[copy.write(left) :]
+        write_all(copy.fileno(), chunk)
     return crc32
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of `data`; one call of write(2) may write less."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 @dataclass(frozen=True)
@@ -288,6 +295,17 @@ def task_folders(remote: Path) -> list[tuple[uuid.UUID, float]]:
         except (ValueError, FileNotFoundError):
             continue
     return folders
+
+
+def old_names(folder: Path, min_age_s: float) -> list[str]:
+    """Return the names of the folder's files last written over `min_age_s` ago."""
+    modified_before = time.time() - min_age_s
+    names = []
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):  # removed meanwhile
+            if entry.stat().st_mtime < modified_before:
+                names.append(entry.name)
+    return names
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -55,13 +54,6 @@ def seek_to_confirmed(descriptor: int, confirmed_bytes: int) -> None:
     os.lseek(descriptor, confirmed_bytes, os.SEEK_SET)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
 def link_source(remote: Path, upload_id: uuid.UUID, target: Path) -> None:
     """Give the upload's file a second name, `target`; raise FileNotFoundError where it is gone.
 
@@ -82,14 +74,11 @@ def remove_upload(remote: Path, upload_id: uuid.UUID) -> None:
 def old_uploads(remote: Path, min_age_s: float) -> list[uuid.UUID]:
     """Return the ids of the files that were last written over `min_age_s` ago."""
     try:
-        entries = list(os.scandir(upload_path(remote, uuid.UUID(int=0)).parent))
+        names = storage.old_names(upload_path(remote, uuid.UUID(int=0)).parent, min_age_s)
     except FileNotFoundError:
         return []
-    modified_before = time.time() - min_age_s
-    old = []
-    for entry in entries:
-        # Skip `.nfs…` names of the NFS client, and files removed since the listing.
-        with suppress(ValueError, FileNotFoundError):
-            if entry.stat().st_mtime < modified_before:
-                old.append(uuid.UUID(entry.name))
-    return old
+    upload_ids = []
+    for name in names:
+        with suppress(ValueError):  # `.nfs…` names of the NFS client
+            upload_ids.append(uuid.UUID(name))
+    return upload_ids

@@ -16,12 +16,8 @@ from worker_server.api.tus import Checksum
 from worker_server.models import Upload
 from worker_server.queue import uploads
 from worker_server.queue.uploads import UploadGone
-from worker_server.upload_files import (
-    UploadFileLost,
-    locked_file,
-    seek_to_confirmed,
-    write_all,
-)
+from worker_server.storage import write_all
+from worker_server.upload_files import UploadFileLost, locked_file, seek_to_confirmed
 
 Read = Callable[[int], bytes]
 Extend = Callable[[float], None]

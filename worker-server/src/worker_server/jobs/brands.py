@@ -5,12 +5,7 @@ from functools import partial
 from typing import Any
 
 from worker_server import media, storage
-from worker_server.brand_files import (
-    brand_file,
-    old_files,
-    owners_with_files,
-    remove_files,
-)
+from worker_server.brand_files import brand_file, owners_with_files, remove_files
 from worker_server.brand_specs import brand_of
 from worker_server.errors import FailureCode, WorkFailed
 from worker_server.queue import brands
@@ -64,5 +59,5 @@ def remove_unneeded_brands(settings: Settings) -> None:
 
 def _remove_unused(owner_id: int, settings: Settings) -> None:
     remote = settings.remote_folder
-    names = old_files(remote, owner_id, _SETTLED_S)
+    names = storage.old_names(brand_file(remote, owner_id, ""), _SETTLED_S)
     brands.remove_unused(owner_id, names, partial(remove_files, remote, owner_id))
