@@ -189,6 +189,40 @@ def test_patches_of_mpeg2_with_reserved_tags_keep_their_colours(
     assert shown(clip.path, clip.edit.frames_before + 2) == pytest.approx(PATCHES, abs=6)
 
 
+X265_GREY = "-c:v libx265 -preset ultrafast -x265-params log-level=none:crf=4"
+GREY = {
+    "hevc.mp4": X265_GREY,
+    "av1.mkv": "-c:v libaom-av1 -cpu-used 8 -crf 4",
+    "jump.ts": X265_GREY,
+}
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["limited", "full"])
+@pytest.mark.parametrize(
+    ("name", "engine"), [*((name, "ffmpeg") for name in GREY), ("hevc.mp4", "moviepy")]
+)
+def test_grey_has_the_contrast_of_its_range(
+    name: str, engine: str, full: bool, make: Make, render_all: Render
+) -> None:
+    """HEVC and AV1 without chroma, as of films in black and white."""
+    levels = np.array([20, 60, 100, 140, 180, 240])
+    values = (levels if full else 16 + levels * 219 / 255).round().astype(np.uint8)
+    columns = np.tile(values[np.arange(WIDTH) * len(levels) // WIDTH], (HEIGHT, 1))
+    read = f"-f rawvideo -pix_fmt gray -s {WIDTH}x{HEIGHT} -framerate 25 -i pipe:0"
+    tags = f"setparams=range={'pc' if full else 'tv'}:colorspace=bt709"
+    whole = make(
+        f"{read} -vf {tags} {GREY[name]}",
+        name,
+        stdin=columns.tobytes() * FRAMES,
+    )
+    path = whole
+    if name == "jump.ts":
+        path = make(f"-i {whole} -c copy -bsf:v setts=ts=TS+gt(N\\,2)*9000000", name)
+    [clip] = render_all(path, engine=engine)
+    seen = shown(clip.path, clip.edit.frames_before + 2)
+    assert seen.mean(axis=1) == pytest.approx(levels, abs=4)
+
+
 GREYS_NITS = np.array([2.0, 10.0, 25.0, 50.0, 100.0, 203.0])
 HDR = {
     "BT.2020": "colormatrix=bt2020nc:colorprim=bt2020:transfer=smpte2084",

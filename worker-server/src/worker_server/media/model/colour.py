@@ -83,6 +83,21 @@ def scale_input(source: Source) -> str:
     return f"in_color_matrix={matrix(source)}:in_range={colour_range(source)}"
 
 
+def scale_output(source: Source) -> str:
+    """Return the options by which `scale` writes BT.709 in limited range.
+
+    swscale takes grey for full range whatever its tag, so that of limited range needs no change:
+    written as full range, its values stay.
+    """
+    written = "full" if is_limited_grey(source) else "limited"
+    return f"out_color_matrix=bt709:out_range={written}"
+
+
+def is_limited_grey(source: Source) -> bool:
+    """Return whether the source has no colours, and limited range, as HEVC and AV1 may have."""
+    return source.pix_fmt.startswith("gray") and not source.full_range
+
+
 def needs_conversion(source: Source) -> bool:
     """Return whether pixel values must change; where not, tags are enough and cost nothing."""
     return (

@@ -270,12 +270,11 @@ def _crop_and_scale(source: Source, shape: PictureShape) -> list[tuple[str, str]
         return [*filters, *_in_rgb(own, (width, height), target)]
     # Without room for alpha transparent parts become black.
     filters += _premultiplied(own) if colour.has_alpha(own) else []
-    scale = (
-        f"{target[0]}:{target[1]}:flags=bicubic"
-        f":in_range={colour.colour_range(own)}:out_range=limited"
-    )
-    if not colour.needs_zimg(source):
-        scale += f":in_color_matrix={colour.matrix(own)}:out_color_matrix=bt709"
+    scale = f"{target[0]}:{target[1]}:flags=bicubic"
+    if colour.needs_zimg(source):
+        scale += f":in_range={colour.colour_range(own)}:out_range=limited"
+    else:
+        scale += f":{colour.scale_input(own)}:{colour.scale_output(own)}"
     return [*filters, ("scale", scale), ("format", pixel_format(source))]
 
 

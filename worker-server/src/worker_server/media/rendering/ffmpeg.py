@@ -315,8 +315,8 @@ def _picture(edit: PartEdit) -> list[str]:
 def _scale(edit: PartEdit) -> str:
     width, height = edit.content[:2]
     size = f"scale={width}:{height}:flags=bicubic"
-    read = colour.scale_input(edit.source)
-    return f"{size}:{read}:out_color_matrix=bt709:out_range=limited,format=yuv420p"
+    read, write = colour.scale_input(edit.source), colour.scale_output(edit.source)
+    return f"{size}:{read}:{write},format=yuv420p"
 
 
 def _canvas(edit: PartEdit, number: int) -> list[str]:

@@ -149,6 +149,10 @@ def _pulled(graph: Graph) -> Iterator[VideoFrame]:
 
 def _to_rgb(frame: VideoFrame, edit: PartEdit) -> RgbPicture:
     source, has_alpha = edit.source, colour.has_alpha(edit.source)
+    if colour.is_limited_grey(source):  # swscale takes grey for full range: values stay
+        frame = frame.reformat(
+            format="yuv444p", src_color_range=_RANGES["full"], dst_color_range=_RANGES["full"]
+        )
     converted = frame.reformat(
         format="rgba" if has_alpha else "rgb24",
         src_colorspace=_MATRICES[colour.matrix(source)],
