@@ -3,7 +3,7 @@
 import { useEffect, useLayoutEffect } from "preact/hooks";
 import { isHelpOpen, listen } from "./keys.js";
 import { LogOut } from "./logout.js";
-import { usePolled } from "./poll.js";
+import { isLost, usePolled } from "./poll.js";
 import { place } from "./router.js";
 import { Account } from "./screens/account.js";
 import { Batch } from "./screens/batch.js";
@@ -101,9 +101,20 @@ function Navigation() {
 }
 
 function SystemState() {
-  const ready = usePolled("/ready", () => READY_MS, true).state.value;
-  const word = ready.error ? "unavailable" : ready.value?.status || "ready";
+  const poller = usePolled("/ready", () => READY_MS, true);
+  // At once when other calls get no answer: "Online" would stand beside the banner for up to a minute.
+  useEffect(() => {
+    if (isLost.value && !poller.state.value.error) poller.refresh();
+  }, [isLost.value]);
+  const word = readinessOf(poller.state.value);
   return html`<span class=${`system ${word}`} title=${t(`ready.${word}`)}><span aria-hidden="true">●</span> ${t(`ready.${word}`)}</span>`;
+}
+
+/** Return the status of the system: the one it gave, `unavailable` after an error, `unreachable` without an answer.
+ * @param {import("./poll.js").Polled<{status: string}>} ready */
+function readinessOf({ value, error }) {
+  if (!error || error.status === 429) return value?.status || "ready";
+  return error.status ? "unavailable" : "unreachable";
 }
 
 /** @type {Map<string, any>} */

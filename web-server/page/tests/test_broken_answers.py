@@ -173,3 +173,40 @@ def test_banner_distinguishes_system_and_network(
     _answer(visitor, "**/tasks?*", answer)
     visitor.open("tasks")
     expect(visitor.page.locator(".banner [role=alert]")).to_have_text(message)
+
+
+DOWN: dict[str, Any] = {"status": 503, "json": {"status": "unavailable"}}
+CROWDED: dict[str, Any] = {
+    **BUSY, "status": 429, "body": '{"status": 429, "code": "too_many_requests"}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (DOWN, "Not available"),
+        (BUSY, "Not available"),
+        (CROWDED, "Online"),
+        (None, "Not reachable"),
+    ],
+    ids=["down", "busy", "crowded", "none"],
+)
+def test_header_distinguishes_system_and_network(
+    visitor: Visitor, answer: dict[str, Any] | None, shown: str
+) -> None:
+    """Of a system without its database it was said that it is not reachable."""
+    page = visitor.page
+    calls: list[Route] = []
+
+    def respond(route: Route) -> None:
+        if answer:
+            route.fulfill(**answer)
+        else:
+            route.abort()
+        calls.append(route)
+
+    page.route("**/ready", respond)
+    page.reload()
+    visitor.wait_until(lambda: calls, "the call")
+    page.wait_for_timeout(300)
+    expect(page.locator(".system")).to_contain_text(shown)

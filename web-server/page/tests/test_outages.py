@@ -142,3 +142,21 @@ def test_pictures_come_after_the_network_has(visitor: Visitor, video_url: str) -
     visitor.context.set_offline(False)
     page.locator(".banner").wait_for(state="detached")
     page.locator(".row .poster img").wait_for()
+
+
+def test_header_and_banner_agree(timed_visitor: Visitor) -> None:
+    """The system is asked how it is once a minute: "Online" stood beside "No connection."."""
+    visitor = timed_visitor
+    page = visitor.page
+    visitor.show("tasks")
+    page.locator(".empty").wait_for()
+    visitor.pause_clock()
+    visitor.context.set_offline(True)
+    page.clock.run_for(6_000)
+    page.locator(".banner").wait_for()
+    page.clock.run_for(1_000)
+    expect(page.locator(".system")).to_contain_text("Not reachable")
+    visitor.context.set_offline(False)
+    page.clock.resume()
+    page.locator(".banner").wait_for(state="detached")
+    expect(page.locator(".system")).to_contain_text("Online")
