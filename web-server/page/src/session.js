@@ -21,6 +21,8 @@ const channel = "BroadcastChannel" in window ? new BroadcastChannel("idrl") : nu
 let waiting = [];
 /** How often this page has been logged in: a late 401 to a call of an earlier session ends no later one. */
 let entries = 0;
+/** How often this page has begun to ask who is logged in: only the last time's answer counts. */
+let starts = 0;
 let isRenewing = false;
 /** Email and password of a sign-up whose answer was lost: there may be an account by now. */
 let unanswered = "";
@@ -41,15 +43,21 @@ export async function start() {
 
 /** Ask until it is known who is logged in. */
 async function enter() {
+  starts += 1;
   state.value = "start";
-  for (let failures = 0; state.value === "start"; failures += 1) await recognize(failures);
+  const start = starts;
+  for (let failures = 0; isStarting(start); failures += 1) await recognize(start, failures);
 }
+
+/** Return whether this start, by its number, is still the one whose answer is waited for: another tab may have
+ * logged out, or in as another account. @param {number} start */
+const isStarting = (start) => state.value === "start" && start === starts;
 
 /** Follow a log-in in another tab: it has replaced the cookie of this one. @param {number} userId */
 function enteredElsewhere(userId) {
   if (user.value?.user_id === userId) {
     if (state.value === "expired") entered(user.value);
-  } else if (state.value !== "start") {
+  } else {
     forget();
     enter();
   }
@@ -65,12 +73,14 @@ function loginAfter(session) {
 }
 
 /** Ask GET /me who is logged in. A transient error does not end the session; the caller tries again.
- * @param {number} failures so far */
-async function recognize(failures) {
+ * @param {number} start see isStarting() @param {number} failures so far */
+async function recognize(start, failures) {
   try {
-    entered((await call("GET", "/me", undefined, { anonymous: true })).data);
+    const { data } = await call("GET", "/me", undefined, { anonymous: true });
+    if (isStarting(start)) entered(data);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
+    if (!isStarting(start)) return;
     if (!isPassing(error) && error.status !== 429 && !isOfProxy(error)) {
       storeSession(0);
       return forget();

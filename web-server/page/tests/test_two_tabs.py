@@ -3,7 +3,7 @@
 import re
 
 from conftest import PASSWORD, NewVisitor, Visitor
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 
 def _log_in(page: Page, email: str, place: str = "") -> None:
@@ -79,3 +79,43 @@ def test_shortcuts_are_off_in_all_tabs(visitor: Visitor) -> None:
     second.get_by_label("Keyboard shortcuts").check()
     expect(first.get_by_label("Keyboard shortcuts")).to_be_checked()
     assert first.url.endswith("#/account")
+
+
+def _hold_first(page: Page, address: str) -> list[Route]:
+    """Hold the first call of an address; let all others pass."""
+    waiting: list[Route] = []
+    page.route(address, lambda route: route.continue_() if waiting else waiting.append(route))
+    return waiting
+
+
+def test_tab_that_is_being_loaded_follows_a_log_out(visitor: Visitor) -> None:
+    """The answer that comes afterwards is about a session that has ended."""
+    second = visitor.context.new_page()
+    waiting = _hold_first(second, "**/me")
+    second.goto(f"{visitor.base_url}/#/account")
+    visitor.wait_until(lambda: waiting, "the call")
+    account = visitor.context.request.get(f"{visitor.base_url}/me").json()
+    visitor.page.get_by_role("button", name="Log out").click()
+    second.wait_for_selector("#tab-true")
+    with second.expect_response("**/me"):
+        waiting[0].fulfill(json=account)
+    second.wait_for_timeout(300)
+    expect(second.locator("#tab-true")).to_have_count(1)
+
+
+def test_tab_that_is_being_loaded_follows_a_log_in(visitor: Visitor) -> None:
+    """Its own call was refused: it had been sent before."""
+    first, second = visitor.page, visitor.context.new_page()
+    visitor.context.clear_cookies()
+    first.goto(f"{visitor.base_url}/#/tasks")
+    dialog = first.get_by_role("dialog", name="Log in again")
+    dialog.wait_for()
+    waiting = _hold_first(second, "**/me")
+    second.goto(f"{visitor.base_url}/#/account")
+    visitor.wait_until(lambda: waiting, "the call")
+    _log_in(first, visitor.email, "dialog")
+    expect(dialog).to_have_count(0)
+    waiting[0].fulfill(status=401, json={"status": 401, "code": "token_missing"})
+    expect(second.locator("main .lead").first).to_contain_text(visitor.email)
+    first.reload()
+    first.locator(".empty").wait_for()
