@@ -6,6 +6,7 @@ import time
 import pytest
 from conftest import PASSWORD, NewVisitor, Visitor
 from playwright.sync_api import Route, expect
+from running_system import RunningSystem
 
 EXPIRED = '{"status": 401, "code": "token_expired"}'
 HALF_AN_HOUR_S = 1800
@@ -52,18 +53,24 @@ def test_what_is_typed_while_a_link_is_sent_stays(visitor: Visitor, video_url: s
     expect(page.locator("#links")).to_have_value(f"{video_url}?next")
 
 
+def _answer_on_another_screen(visitor: Visitor, waiting: list[Route], announced: str) -> None:
+    """Type a name of a brand before the call is answered; it stays."""
+    page = visitor.page
+    visitor.wait_until(lambda: waiting, "the call")
+    visitor.show("brand")
+    page.fill("#brand-name", "Half typed")
+    with page.expect_response(waiting[0].request.url):
+        waiting[0].continue_()
+    expect(page.locator("[role=status]")).to_have_text(announced)
+    expect(page.locator("#brand-name")).to_have_value("Half typed")
+
+
 def test_late_answer_does_not_navigate_back(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     waiting = _hold(visitor, "**/tasks")
     page.fill("#links", video_url)
     page.locator("form button.primary").click()
-    visitor.wait_until(lambda: waiting, "the call")
-    visitor.show("brand")
-    page.fill("#brand-name", "Half typed")
-    with page.expect_response("**/tasks"):
-        waiting[0].continue_()
-    expect(page.locator("[role=status]")).to_have_text("Accepted.")
-    expect(page.locator("#brand-name")).to_have_value("Half typed")
+    _answer_on_another_screen(visitor, waiting, "Accepted.")
     visitor.open("new")
     expect(page.locator("#links")).to_have_value("")
 
@@ -219,3 +226,15 @@ def test_webhook_is_deleted_while_it_is_being_tested(visitor: Visitor) -> None:
     waiting[0].continue_()
     page.get_by_role("button", name=f"Delete the webhook {url}").wait_for(state="detached")
     assert visitor.context.request.get(f"{visitor.base_url}/webhooks").json() == []
+
+
+def test_late_deletion_does_not_lead_away_from_another_screen(
+    visitor: Visitor, system: RunningSystem
+) -> None:
+    page = visitor.page
+    system.add_tasks(visitor.email, 1)
+    visitor.show(f"task/{system.task_id(visitor.email, 'Race 0')}")
+    waiting = _hold(visitor, "**/tasks/*", "DELETE")
+    page.get_by_role("button", name="Delete").click()
+    page.locator("dialog .primary").click()
+    _answer_on_another_screen(visitor, waiting, "Deleted.")

@@ -101,6 +101,10 @@ function Actions({ task, refresh }) {
   const isLive = LIVE.includes(task.status);
   const kind = isLive ? "abort" : "delete"; // also of a dialog that was open when the task ended
   const isGone = useRef(false);
+  const isShown = useRef(true);
+  useEffect(() => () => {
+    isShown.current = false;
+  }, []);
   const change = async (/** @type {() => Promise<any>} */ act, run = attempt) => {
     await run(act);
     if (!isGone.current) refresh(); // not after a deletion: it would give 404
@@ -114,7 +118,7 @@ function Actions({ task, refresh }) {
       isGone.current = data.status === "deleted";
       announce(t(isGone.current ? "task.deleted" : "task.aborted"));
       forgetAnswers("/tasks");
-      if (isGone.current) goTo("tasks");
+      if (isGone.current && isShown.current) goTo("tasks");
     }, inTurn);
   };
   return html`
