@@ -177,3 +177,21 @@ def test_question_about_tasks_that_are_gone_is_closed(
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     expect(page.locator(".row")).to_have_count(1)
     expect(page.locator("dialog")).to_have_count(0)
+
+
+def test_deleted_rows_are_in_no_other_filter(visitor: Visitor, system: RunningSystem) -> None:
+    """A filter begins with what it showed last, until the system has answered."""
+    page = visitor.page
+    system.add_tasks(visitor.email, 3)
+    visitor.show("tasks")
+    for name in ("Failed", "All"):
+        page.get_by_role("button", name=name, exact=True).click()
+        expect(page.locator(".row")).to_have_count(3)
+    page.locator(".row input").first.check()
+    page.locator(".bulk .danger").click()
+    page.locator("dialog .primary").click()
+    expect(page.locator(".row")).to_have_count(2)
+    page.route("**/tasks?*", lambda _: None)
+    page.get_by_role("button", name="Failed", exact=True).click()
+    page.wait_for_timeout(300)
+    expect(page.locator(".row", has_text="Race 0")).to_have_count(0)

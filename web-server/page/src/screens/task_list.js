@@ -5,7 +5,7 @@ import { useCallback, useEffect, useRef } from "preact/hooks";
 import { ApiError, call } from "../api.js";
 import { ConfirmDialog } from "../confirm.js";
 import { usePages } from "../pages.js";
-import { isLost } from "../poll.js";
+import { forgetAnswers, isLost } from "../poll.js";
 import { linkTo } from "../router.js";
 import { announce, Bar, Failure, html, LIVE, Status, useAttempt } from "../ui.js";
 import { repeated } from "../uploads.js";
@@ -37,6 +37,7 @@ export function List({ path, isFiltered, onChange }) {
         else toggle(task.task_id);
       }
     } finally {
+      forgetAnswers("/tasks"); // of the other filters, too
       refresh();
       onChange?.();
     }
