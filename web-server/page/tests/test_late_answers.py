@@ -238,3 +238,28 @@ def test_late_deletion_does_not_lead_away_from_another_screen(
     page.get_by_role("button", name="Delete").click()
     page.locator("dialog .primary").click()
     _answer_on_another_screen(visitor, waiting, "Deleted.")
+
+
+@pytest.mark.parametrize("typed", ["", "# mine\nhttps://example.com/half-typed"])
+def test_answer_to_the_account_before_changes_nothing_of_the_next(
+    visitor: Visitor, new_visitor: NewVisitor, video_url: str, typed: str
+) -> None:
+    """It opened the first account's task, which the next account does not have."""
+    other = new_visitor()
+    other.sign_up()
+    page = visitor.page
+    waiting = _hold(visitor, "**/tasks")
+    page.fill("#links", video_url)
+    page.locator("form button.primary").click()
+    visitor.wait_until(lambda: waiting, "the call")
+    accepted = {"task_id": "00000000-0000-4000-8000-000000000000"}
+    page.get_by_role("button", name="Log out").click()
+    page.fill("#email", other.email)
+    page.fill("#password", PASSWORD)
+    page.locator("form button.primary").click()
+    page.fill("#links", typed)
+    with page.expect_response("**/tasks"):
+        waiting[0].fulfill(status=202, json=accepted)
+    page.wait_for_timeout(300)
+    expect(page.locator("#links")).to_have_value(typed)
+    expect(page).to_have_url(re.compile("#/$"))

@@ -80,10 +80,12 @@ export function NewTask() {
   const wrong = useSignal(/** @type {Record<string, string>} */ ({}));
   const accepted = useSignal(/** @type {string[] | null} */ (null));
   const form = useRef(/** @type {any} */ (null));
+  const sender = user.value?.user_id;
   const all = linksOf(links.value);
   const lines = [...new Set(all)];
   /** Clear what was sent, and go to it, unless the reader does something else by now. */
   const sentTo = (/** @type {string[]} */ where, /** @type {any} */ choices) => {
+    if (user.value?.user_id !== sender) return; // logged out meanwhile: the form may be another account's by now
     announce(t("new.accepted"));
     sent.value = { content: "", key: "" }; // accepted: the same content again is a new request with a new key
     const typed = linksOf(links.value).filter((link) => !lines.includes(link));
