@@ -171,14 +171,22 @@ async function isLoggedIn(email, password) {
 
 /** End all sessions of the account. If the call fails, stay logged in and show that (`isStillIn`). */
 export async function logOut() {
+  const session = entries;
   isStillIn.value = false;
+  const isOut = await isLoggedOut();
+  if (session !== entries || state.value === "out") return; // a second click's answer
+  if (isOut) leave();
+  else isStillIn.value = true;
+}
+
+/** Request to log out. Return whether there is no session any more. */
+async function isLoggedOut() {
   try {
     await call("POST", "/auth/logout", undefined, { anonymous: true });
-    leave();
+    return true;
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    if (error.status === 401) leave();
-    else isStillIn.value = true;
+    return error.status === 401;
   }
 }
 

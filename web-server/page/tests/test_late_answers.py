@@ -263,3 +263,21 @@ def test_answer_to_the_account_before_changes_nothing_of_the_next(
     page.wait_for_timeout(300)
     expect(page.locator("#links")).to_have_value(typed)
     expect(page).to_have_url(re.compile("#/$"))
+
+
+def test_second_click_on_log_out_ends_no_later_session(visitor: Visitor) -> None:
+    page = visitor.page
+    waiting = _hold(visitor, "**/auth/logout")
+    page.get_by_role("button", name="Log out").dblclick()
+    visitor.wait_until(lambda: len(waiting) == 2, "both calls")
+    waiting[0].continue_()
+    page.fill("#email", visitor.email)
+    page.fill("#password", PASSWORD)
+    page.locator("form button.primary").click()
+    page.wait_for_selector("#links")
+    with page.expect_response("**/auth/logout"):
+        _refuse(waiting[1])
+    page.wait_for_timeout(300)
+    expect(page.locator("#links")).to_have_count(1)
+    page.reload()
+    page.wait_for_selector("#links")
