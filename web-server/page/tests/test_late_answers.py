@@ -281,3 +281,24 @@ def test_second_click_on_log_out_ends_no_later_session(visitor: Visitor) -> None
     expect(page.locator("#links")).to_have_count(1)
     page.reload()
     page.wait_for_selector("#links")
+
+
+def test_late_list_of_deliveries_hides_no_later_one(visitor: Visitor) -> None:
+    page = visitor.page
+    url = "http://127.0.0.1:9/hook"
+    _post(visitor, "webhooks", {"url": url})
+    visitor.open("account")
+    waiting: list[Route] = []
+    sent = {"delivery_id": "1", "event": "webhook.test", "status": "failed"}
+    page.route(
+        "**/deliveries?*",
+        lambda route: route.fulfill(json=[sent]) if waiting else waiting.append(route),
+    )
+    page.get_by_text("Last deliveries").click()
+    visitor.wait_until(lambda: waiting, "the call")
+    page.get_by_role("button", name=f"Test: {url}").click()
+    page.get_by_text("webhook.test").wait_for()
+    with page.expect_response("**/deliveries?*"):
+        waiting[0].fulfill(json=[])
+    page.wait_for_timeout(300)
+    expect(page.get_by_text("webhook.test")).to_have_count(1)

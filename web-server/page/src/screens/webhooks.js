@@ -76,11 +76,15 @@ function Webhook({ webhook, onDelete }) {
   const { error, attempt, inTurn } = useAttempt();
   const listing = useAttempt();
   const later = useRef(0);
+  const loads = useRef(0);
   const isGone = useRef(false);
   /** Load the last deliveries, and again every UNTIL_SENT_MS while one is about to be sent. */
   const load = async () => {
     clearTimeout(later.current);
-    deliveries.value = await get(`${webhook.link}/deliveries?max=${LAST}`);
+    const number = (loads.current += 1);
+    const found = await get(`${webhook.link}/deliveries?max=${LAST}`);
+    if (number !== loads.current) return; // it may be older than the answer to a later call
+    deliveries.value = found;
     if (!isGone.current && deliveries.value?.some(isSoonSent)) later.current = setTimeout(() => listing.attempt(load), UNTIL_SENT_MS);
   };
   useEffect(() => () => {
