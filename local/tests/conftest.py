@@ -2,6 +2,7 @@
 
 import json
 import resource
+import signal
 import socket
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ from string import Template
 from typing import Any
 
 import pytest
+import requests
 
 from idrl_local import config, home, servers
 from idrl_testing import tls
@@ -46,13 +48,14 @@ class StandIn:
 
 @dataclass(frozen=True)
 class Edge:
-    """A running nginx."""
+    """A running nginx; `session` has one connection, where it ends a call before the next."""
 
     port: int
     web: StandIn
     tasks: StandIn
     folder: Path
     process: subprocess.Popen[bytes]
+    session: requests.Session
 
     @property
     def url(self) -> str:
@@ -72,7 +75,7 @@ class Edge:
 
     def access_log(self) -> str:
         """Stop nginx, which then has written everything down, and return its log."""
-        self.process.terminate()
+        self.process.send_signal(signal.SIGQUIT)  # after SIGTERM it kills what is late
         self.process.wait()
         return (self.folder / "access.log").read_text()
 
@@ -236,7 +239,8 @@ def start_edge(
             command = [*nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
             process = stack.enter_context(running(command, folder / "error.log"))
             servers.wait_for_port(ports.nginx, process)
-            return Edge(ports.nginx, web, tasks, folder, process)
+            session = stack.enter_context(requests.Session())
+            return Edge(ports.nginx, web, tasks, folder, process, session)
 
         yield start
 

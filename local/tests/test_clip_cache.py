@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from idrl_testing.waiting import LIMIT_S
+
 if TYPE_CHECKING:
     from conftest import Edge, StartEdge, _Handler
 
@@ -14,7 +16,7 @@ PATH = "/tasks/7/parts/0"
 
 
 def get(edge: "Edge", path: str = PATH, **headers: str) -> requests.Response:
-    return requests.get(edge.url + path, headers=headers, timeout=10)
+    return edge.session.get(edge.url + path, headers=headers, timeout=LIMIT_S)
 
 
 def is_clip(answer: requests.Response) -> bool:
@@ -22,6 +24,11 @@ def is_clip(answer: requests.Response) -> bool:
 
 
 def kept_files(edge: "Edge") -> int:
+    """Return how many clips are cached once the last call of the session has ended.
+
+    nginx names the file of a clip when it has sent the last bytes.
+    """
+    assert get(edge, "/_problem").status_code == 404
     return sum(path.is_file() for path in (edge.folder / "clips").rglob("*"))
 
 
@@ -108,9 +115,8 @@ def test_another_clip_than_the_one_checked_is_refused_and_not_kept(checked: "Edg
 def test_no_other_answer_is_kept(checked: "Edge", status: int) -> None:
     checked.tasks.answer = lambda call: call.send(status, {"Location": "/"}, b"{}")
     for _ in range(3):
-        assert (
-            requests.get(checked.url + PATH, allow_redirects=False, timeout=5).status_code == status
-        )
+        answer = requests.get(checked.url + PATH, allow_redirects=False, timeout=LIMIT_S)
+        assert answer.status_code == status
     checked.tasks.answer = None
     assert is_clip(get(checked))
 
@@ -189,13 +195,13 @@ def test_readers_do_not_wait_while_a_clip_is_cached(checked: "Edge") -> None:
         call.end_headers()
         call.wfile.write(bytes(half))
         first_half_sent.set()
-        call.stand_in.release.wait(10)
+        call.stand_in.release.wait(LIMIT_S)
         call.wfile.write(bytes(half))
 
     assert is_clip(get(checked))
     checked.tasks.answer = slow
-    with requests.get(checked.url + PATH, stream=True, timeout=10) as being_written:
-        assert first_half_sent.wait(10)
+    with requests.get(checked.url + PATH, stream=True, timeout=LIMIT_S) as being_written:
+        assert first_half_sent.wait(LIMIT_S)
         checked.tasks.answer = None
         assert is_clip(get(checked))
         checked.tasks.release.set()
