@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,12 @@ NEW = "Another-passw0rd"
 
 @pytest.fixture
 def proxied_auth(make_app: MakeApp, auth: AuthActions) -> AuthActions:
-    """An account behind a proxy, where three wrong log-ins are enough."""
+    """An account behind a proxy, where three wrong log-ins in an hour are enough.
+
+    No test takes so long that another log-in of a new address is accepted: one in six minutes.
+    """
     auth.client = make_app(
-        login_failures_max=3, login_strangers_max=10, login_window_s=60, accel_redirect=True
+        login_failures_max=3, login_strangers_max=10, login_window_s=3600, accel_redirect=True
     ).test_client()
     auth.signup()
     return auth
@@ -50,19 +54,18 @@ def test_address_is_refused_after_three_failures(proxied_auth: AuthActions, emai
         "application/problem+json",
         "too_many_requests",
     )
-    assert 1 <= int(answer.headers["Retry-After"]) <= 60
-    assert answer.headers["RateLimit-Policy"] == '"failed-log-ins";q=3;w=60'
+    assert 1 <= int(answer.headers["Retry-After"]) <= 3600
+    assert answer.headers["RateLimit-Policy"] == '"failed-log-ins";q=3;w=3600'
     assert answer.headers["RateLimit"] == f'"failed-log-ins";r=0;t={answer.headers["Retry-After"]}'
 
 
 def test_refusal_of_new_addresses_has_their_limit(proxied_auth: AuthActions) -> None:
-    # 10 a minute: the owner's sign-up took one, and one is available again every six seconds.
     answers = [login(proxied_auth, f"192.0.2.{number}") for number in range(20)]
     refused = [answer.headers for answer in answers if answer.status_code == 429]
-    assert refused
+    assert len(refused) == 10
     for headers in refused:
-        assert headers["RateLimit-Policy"] == '"log-ins-of-new-addresses";q=10;w=60'
-        assert headers["RateLimit"] == '"log-ins-of-new-addresses";r=0;t=6'
+        assert headers["RateLimit-Policy"] == '"log-ins-of-new-addresses";q=10;w=3600'
+        assert headers["RateLimit"] == '"log-ins-of-new-addresses";r=0;t=360'
 
 
 def test_right_password_is_refused_after_three_failures(proxied_auth: AuthActions) -> None:
@@ -125,7 +128,7 @@ def test_right_password_resets_the_count(proxied_auth: AuthActions) -> None:
 def test_failures_expire_after_the_window(proxied_auth: AuthActions, database: Database) -> None:
     statuses(proxied_auth, 4)
     statuses(proxied_auth, 1, address="192.0.2.9")
-    database.execute("UPDATE login_failures SET first_at = first_at - interval '61 seconds'")
+    database.execute("UPDATE login_failures SET first_at = first_at - interval '3601 seconds'")
     assert statuses(proxied_auth, 4) == [401, 401, 401, 429]
     rows = database.execute("SELECT client FROM login_failures ORDER BY client")
     assert rows == [("*",), ("127.0.0.1",), ("192.0.2.1",)]  # 127.0.0.1 signed up
@@ -135,16 +138,14 @@ def test_300_guesses_from_30_addresses_are_refused_but_the_owner_logs_in(
     proxied_auth: AuthActions,
 ) -> None:
     assert login(proxied_auth, "198.51.100.7", proxied_auth.password).status_code == 200
-    guesses = [
-        login(proxied_auth, f"192.0.2.{number % 30}").status_code
-        for number in range(300)
-        if login(proxied_auth, "198.51.100.7", proxied_auth.password).status_code == 200
-    ]
-    assert len(guesses) == 300
-    # Ten a minute for all new addresses together, the owner's first log-in included, and one
-    # more for each six seconds that the test takes.
-    assert 9 <= guesses.count(401) <= 20
-    assert guesses.count(401) + guesses.count(429) == 300
+    guesses: Counter[int] = Counter()
+    for number in range(300):
+        guesses[login(proxied_auth, f"192.0.2.{number % 30}").status_code] += 1
+        if number % 10 == 0:  # of which each takes a core for some 50 ms
+            owner = login(proxied_auth, "198.51.100.7", proxied_auth.password)
+            assert owner.status_code == 200
+    # Ten an hour for all new addresses together, the owner's first log-in included.
+    assert guesses == {401: 9, 429: 291}
 
 
 def _parallel_guesses(proxied_auth: AuthActions, passwords: list[str]) -> list[int]:
@@ -173,7 +174,7 @@ def test_60_parallel_guesses_are_not_more_than_three(
 def test_right_password_among_parallel_guesses_is_one_of_three(proxied_auth: AuthActions) -> None:
     """Four attempts begin below the limit; the right one ends after the others have failed."""
     assert login(proxied_auth, "192.0.2.1", proxied_auth.password).status_code == 200
-    throttle = LoginThrottle.of(EMAIL, "192.0.2.1", Limit(3, 60, 10))
+    throttle = LoginThrottle.of(EMAIL, "192.0.2.1", Limit(3, 3600, 10))
     with proxied_auth.client.application.app_context():
         for _ in range(4):
             throttle.check()
