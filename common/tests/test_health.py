@@ -12,6 +12,8 @@ from prometheus_client.registry import Collector
 from idrl_common import health
 from idrl_common.health import Check, Status
 
+pytestmark = pytest.mark.usefixtures("patient_probes")
+
 
 def works() -> None:
     """Do nothing."""

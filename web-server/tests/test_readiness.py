@@ -11,9 +11,18 @@ from flask.testing import FlaskClient
 
 from idrl_local import servers
 from idrl_testing.database import Database
+from idrl_testing.waiting import LIMIT_S
+from web_server import tasks_client
 
 if TYPE_CHECKING:
     from conftest import AuthActions, MakeApp, TasksStandIn
+
+
+@pytest.fixture(autouse=True)
+def _patient(patient_probes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the stand-in too, however late it answers."""
+    del patient_probes
+    monkeypatch.setattr(tasks_client, "_PROBE_TIMEOUT_S", LIMIT_S)
 
 
 def test_ready_needs_the_database(make_app: MakeApp) -> None:

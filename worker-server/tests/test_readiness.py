@@ -10,16 +10,26 @@ import pytest
 from flask.testing import FlaskClient
 
 from idrl_testing.database import Database
-from worker_server import celery_app
+from idrl_testing.waiting import LIMIT_S
+from worker_server import app as app_module, celery_app
 from worker_server.app import create_app
 from worker_server.media import SandboxReport
 from worker_server.queue import pauses, workers
 from worker_server.queue.claims import Kind
 from worker_server.settings import Settings
+from worker_server.share_monitor import ShareMonitor
 from worker_testing import post, problem
 
 pytestmark = pytest.mark.usefixtures("patient")
 Auth = Callable[..., dict[str, str]]
+
+
+@pytest.fixture(autouse=True)
+def _patient(patient_probes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for Redis and the share too, however late they answer."""
+    del patient_probes
+    monkeypatch.setattr(app_module, "_PROBE_S", LIMIT_S)
+    monkeypatch.setattr(ShareMonitor.check, "__defaults__", (LIMIT_S,))
 
 
 def test_a_task_is_accepted_while_redis_is_away(settings: Settings, auth: Auth) -> None:

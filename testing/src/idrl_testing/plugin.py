@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from idrl_common import health
 from idrl_local import servers
 from idrl_testing.database import PASSWORD, Database, create_database
 from idrl_testing.processes import running
@@ -20,6 +21,15 @@ pytest.register_assert_rewrite(
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture
+def patient_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the probes of `/ready`; one that a busy machine runs late has failed otherwise."""
+    from idrl_testing.waiting import LIMIT_S  # pytest is to rewrite it before
+
+    failure = health._failure  # noqa: SLF001 # there is no setting for it
+    monkeypatch.setattr(health, "_failure", lambda run, _: failure(run, LIMIT_S))
 
 
 @pytest.fixture(scope="session")
