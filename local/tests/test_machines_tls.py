@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from idrl_local import servers
 from idrl_testing import tls
+from idrl_testing.waiting import LIMIT_S
 from web_server.tasks_client import TasksService, TasksUnavailable
 
 if TYPE_CHECKING:
@@ -58,13 +58,15 @@ def test_clips_and_uploads_go_to_the_tasks_service_by_tls(
     port, _ = start_container(
         "localhost", worker, TASKS_URL="https://localhost", TASKS_CA=str(certificate[0])
     )
-    clip = requests.get(f"http://127.0.0.1:{port}/tasks/t/parts/0", timeout=10)
+    clip = requests.get(f"http://127.0.0.1:{port}/tasks/t/parts/0", timeout=LIMIT_S)
     assert (clip.status_code, hashlib.sha256(clip.content).hexdigest()) == (200, CLIP_SHA256)
     upload = os.urandom(3_000_000)
-    answer = requests.patch(f"http://127.0.0.1:{port}/uploads/u", upload, timeout=10)
+    answer = requests.patch(f"http://127.0.0.1:{port}/uploads/u", upload, timeout=LIMIT_S)
     assert answer.json() == {"service": "tasks"}
     assert tasks.last["body"] == upload
-    assert requests.post(f"http://127.0.0.1:{port}/brands", b"x", timeout=10).status_code == 200
+    assert (
+        requests.post(f"http://127.0.0.1:{port}/brands", b"x", timeout=LIMIT_S).status_code == 200
+    )
     assert [seen["path"] for seen in tasks.requests] == [
         "/tasks/t/parts/0",
         "/uploads/u",
@@ -90,7 +92,9 @@ def test_nginx_refuses_a_tasks_service_that_does_not_prove_itself(
         TASKS_CA=str(authority),
     )
     for method, path in (("GET", "/tasks/t/parts/0"), ("PATCH", "/uploads/u"), ("POST", "/brands")):
-        answer = requests.request(method, f"http://127.0.0.1:{port}{path}", data=b"x", timeout=10)
+        answer = requests.request(
+            method, f"http://127.0.0.1:{port}{path}", data=b"x", timeout=LIMIT_S
+        )
         assert answer.status_code in (502, 503)
         assert answer.json()["code"] == "tasks_unavailable"
     assert tasks.requests == []
@@ -104,7 +108,8 @@ def test_web_app_checks_the_certificate(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def client(url: str, authority: Path | None) -> TasksService:
-        return TasksService(url, connect_timeout_s=2, timeout_s=5, pool_size=1, authority=authority)
+        limits = {"connect_timeout_s": LIMIT_S, "timeout_s": LIMIT_S}
+        return TasksService(url, **limits, pool_size=1, authority=authority)
 
     url = f"https://localhost:{worker}"
     answer = client(url, certificate[0]).send("GET", "/tasks", {"Authorization": "Bearer x"}, None)
@@ -129,7 +134,7 @@ def test_worker_machine_refuses_old_tls(worker: int) -> None:
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     with (
-        socket.create_connection(("127.0.0.1", worker), timeout=5) as connection,
+        socket.create_connection(("127.0.0.1", worker), timeout=LIMIT_S) as connection,
         pytest.raises(ssl.SSLError),
     ):
         context.wrap_socket(connection)
@@ -149,7 +154,7 @@ def test_tls_is_refused_while_the_plain_port_is_open(
         env={**os.environ, **loopback, setting: value},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=LIMIT_S,
         check=False,
     )
     assert refused.returncode == 1
@@ -158,20 +163,23 @@ def test_tls_is_refused_while_the_plain_port_is_open(
 
 @pytest.mark.parametrize("wrong", UNUSABLE, ids=str)
 def test_nginx_does_not_start_when_it_cannot_verify_the_service(
-    certificate: tuple[Path, Path], wrong: dict[str, str]
+    certificate: tuple[Path, Path], wrong: dict[str, str], tmp_path: Path
 ) -> None:
+    nginx = tmp_path / "nginx"
+    nginx.write_text('#!/bin/sh\ntouch "$0.started"\n')
+    nginx.chmod(0o755)
     env = {"TASKS_URL": "https://tasks.example:5443", "TASKS_CA": str(certificate[0]), **wrong}
     refused = subprocess.run(
         [shutil.which("sh") or "sh", _start_sh()],
-        env={**os.environ, **env},
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", **env},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=LIMIT_S,
         check=False,
     )
     assert refused.returncode == 1
     assert refused.stderr.startswith("TASKS_URL is https: ")
-    assert not servers.port_answers(5050)
+    assert not list(tmp_path.glob("*.started"))
 
 
 def _start_sh() -> str:
