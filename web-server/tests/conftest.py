@@ -128,6 +128,8 @@ class Exchange(BaseHTTPRequestHandler):
 class TasksStandIn(ThreadingHTTPServer):
     """A fake tasks service, whose answers a test defines."""
 
+    request_queue_size = 128  # with the default of 5, connections are late by seconds
+
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Exchange)
         self.seen: list[Seen] = []

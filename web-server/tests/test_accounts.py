@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from pydantic import HttpUrl
 
 from idrl_testing.database import Database
+from idrl_testing.waiting import LIMIT_S
 from web_server import account_removal, accounts
 from web_testing import assert_problem, bearer, new_key
 
@@ -271,21 +272,25 @@ def test_parallel_deletions_of_an_account_occupy_one_thread(
     auth: AuthActions,
     headers: dict[str, str],
     tasks: TasksStandIn,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(account_removal, "_REMOVAL_S", LIMIT_S)
     called, go_on = threading.Event(), threading.Event()
 
     def answer(exchange: Exchange) -> None:
         called.set()
-        go_on.wait(10)
+        go_on.wait(LIMIT_S)
         exchange.respond(200, b"[]")
 
     tasks.answer = answer
     body = {"password": auth.password}
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.delete, "/me", json=body, headers=headers)
-        assert called.wait(10)
-        # The token has ended; a call that was let in before is refused all the same.
-        with app.app_context(), pytest.raises(account_removal.TasksStillRunning):
-            account_removal.remove(accounts.get_user(1), None, None, None)  # type: ignore[arg-type] # not used
-        go_on.set()
-        assert first.result(10).status_code == 204
+        try:
+            assert called.wait(LIMIT_S)
+            # The token has ended; a call that was let in before is refused all the same.
+            with app.app_context(), pytest.raises(account_removal.TasksStillRunning):
+                account_removal.remove(accounts.get_user(1), None, None, None)  # type: ignore[arg-type] # not used
+        finally:
+            go_on.set()
+        assert first.result(LIMIT_S).status_code == 204

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from flask.testing import FlaskClient
 
+from idrl_testing.waiting import LIMIT_S
 from web_testing import CLIP, assert_problem
 
 if TYPE_CHECKING:
@@ -269,7 +270,7 @@ def test_clip_is_streamed(
         exchange.send_header("Content-Length", str(2 * len(half)))
         exchange.end_headers()
         exchange.wfile.write(half)
-        if first_half_arrived.wait(10):
+        if first_half_arrived.wait(LIMIT_S):
             exchange.wfile.write(half)
 
     tasks.answer = two_halves
@@ -299,7 +300,7 @@ def test_closing_the_response_closes_the_upstream_connection(
     answer = client.get(CLIP, headers=headers, buffered=False)
     assert len(next(iter(answer.iter_encoded()))) > 0
     answer.close()
-    assert broken.wait(10)
+    assert broken.wait(LIMIT_S)
 
 
 def test_a_batch_over_4_mib_is_not_passed_on(

@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from idrl_local import servers
+from idrl_testing.waiting import LIMIT_S, wait_until
 from web_server import tasks_client
 from web_testing import assert_problem
 
@@ -81,7 +82,7 @@ def test_post_uses_a_new_connection_after_a_restart(
 
     tasks.answer = answer_and_close
     assert client.get("/tasks", headers=headers).status_code == 200
-    assert closed.wait(10)
+    assert closed.wait(LIMIT_S)
     assert client.post("/tasks", json={}, headers=headers).status_code == 200
 
 
@@ -98,18 +99,23 @@ def respond_and_close(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_calls_wait_for_a_tasks_service_that_restarts(
-    make_app: MakeApp, headers: dict[str, str], serve_tasks: ServeTasks, method: str
+    make_app: MakeApp,
+    headers: dict[str, str],
+    serve_tasks: ServeTasks,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
 ) -> None:
+    monkeypatch.setattr(tasks_client, "_RESTART_S", LIMIT_S)
     with serve_tasks() as first:
         first.answer = respond_and_close
-        app = make_app(tasks_url=first.url)
+        app = make_app(tasks_url=first.url, tasks_timeout_s=2 * LIMIT_S)
         assert app.test_client().get("/tasks", headers=headers).status_code == 200
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(app.test_client().open, "/tasks", method=method, headers=headers)
         time.sleep(0.5)
         assert not call.done()
         with serve_tasks(first.server_port) as second:
-            assert call.result(30).status_code == 200
+            assert call.result(LIMIT_S).status_code == 200
             assert [seen.method for seen in second.seen] == [method]
 
 
@@ -133,7 +139,7 @@ def test_slow_tasks_service_is_504(
     make_app: MakeApp, tasks: TasksStandIn, headers: dict[str, str], method: str
 ) -> None:
     release = threading.Event()
-    tasks.answer = lambda _: (release.wait(10), None)[1]
+    tasks.answer = lambda _: (release.wait(LIMIT_S), None)[1]
     try:
         answer = (
             make_app(tasks_timeout_s=0.2)
@@ -143,4 +149,5 @@ def test_slow_tasks_service_is_504(
     finally:
         release.set()
     assert_problem(answer, 504, "tasks_timeout")
+    wait_until(lambda: tasks.seen)  # the stand-in may take the call later than it is given up
     assert len(tasks.seen) == 1

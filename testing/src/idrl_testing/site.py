@@ -158,6 +158,7 @@ def _headers(page: Page) -> dict[str, str]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # with the default of 5, connections are late by seconds
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore clients that disconnect."""

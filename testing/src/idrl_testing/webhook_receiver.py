@@ -44,6 +44,10 @@ class _Request(http.server.BaseHTTPRequestHandler):
         """Log no request: tests keep the messages themselves."""
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # with the default of 5, connections are late by seconds
+
+
 @contextmanager
 def receive(respond: Callable[[Message], Answer | None], host: str = "127.0.0.1") -> Iterator[str]:
     """Take messages while the block runs, each in a thread of its own; yield the server's URL.
@@ -51,7 +55,7 @@ def receive(respond: Callable[[Message], Answer | None], host: str = "127.0.0.1"
     `respond` returns the answer; without one the connection breaks off.
     """
     handler = type("WebhookRequest", (_Request,), {"respond": staticmethod(respond)})
-    server = http.server.ThreadingHTTPServer((host, 0), handler)
+    server = _Server((host, 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
     thread.start()
     try:
