@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from idrl_common.gunicorn_conf import threads
-from idrl_testing.waiting import wait_until
+from idrl_testing.waiting import LIMIT_S, wait_until
 
 # Holds each call of a file until the pipe in the environment is closed.
 APP = """
@@ -87,7 +87,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 def call(port: int, path: str, method: str = "GET") -> http.client.HTTPConnection:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)
     connection.request(method, path)
     return connection
 

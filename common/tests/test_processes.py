@@ -55,10 +55,10 @@ def test_stopped_process_or_child_is_not_up(
     tmp_path: Path, program: tuple[int, int], member: int
 ) -> None:
     os.kill(program[member], signal.SIGSTOP)
-    wait_until(lambda: only(tmp_path).is_stopped, 30)
+    wait_until(lambda: only(tmp_path).is_stopped)
     assert not only(tmp_path).is_up
     os.kill(program[member], signal.SIGCONT)
-    wait_until(lambda: only(tmp_path).is_up, 30)
+    wait_until(lambda: only(tmp_path).is_up)
 
 
 def test_stopped_child_with_its_own_pid_file_leaves_the_parent_up(

@@ -21,6 +21,7 @@ import requests
 from idrl_local import config, home, servers
 from idrl_testing import tls
 from idrl_testing.processes import running
+from idrl_testing.waiting import LIMIT_S
 
 CLIP = bytes(range(256)) * 4096 * 8
 
@@ -61,15 +62,15 @@ class Edge:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def raw(self, request: bytes, timeout_s: float = 10) -> bytes:
+    def raw(self, request: bytes) -> bytes:
         """Send bytes as they are, and return what comes until the other side hangs up."""
         received = b""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout_s) as connection:
-            connection.sendall(request)
+        with socket.create_connection(("127.0.0.1", self.port), timeout=LIMIT_S) as connection:
             try:
+                connection.sendall(request)
                 while chunk := connection.recv(65536):
                     received += chunk
-            except ConnectionResetError:
+            except ConnectionError:  # hung up, perhaps before all was sent
                 return received
         return received
 
@@ -101,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         }
         self.stand_in.requests.append(seen)
         if self.path == "/slow":
-            self.stand_in.release.wait(30)
+            self.stand_in.release.wait(LIMIT_S)
         self._answer(self.server.name)  # type: ignore[attr-defined] # ours
 
     do_HEAD = do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815 # as the base class calls them
@@ -162,6 +163,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # with the default of 5, connections are late by seconds
+
+
 @pytest.fixture
 def short_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the sockets of homes far down go: `tmp_path` is too long itself."""
@@ -177,7 +182,7 @@ def start_service() -> Iterator[StartService]:
     with ExitStack() as stack:
 
         def start(name: str, port: int = 0) -> StandIn:
-            server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
+            server = _Server(("127.0.0.1", port), _Handler)
             stand_in = StandIn(server.server_port)
             server.stand_in, server.name = stand_in, name  # type: ignore[attr-defined] # ours
             thread = threading.Thread(target=server.serve_forever, args=(0.02,))

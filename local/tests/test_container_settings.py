@@ -12,6 +12,7 @@ import yaml
 from idrl_local import servers
 from idrl_local.home import CHECKOUT
 from idrl_testing.processes import running
+from idrl_testing.waiting import LIMIT_S
 
 NGINX_START = CHECKOUT / "web-server" / "nginx" / "start.sh"
 RIGHT = {
@@ -42,7 +43,7 @@ def test_nginx_does_not_start_with_a_wrong_setting_and_names_it(name: str, value
         env={"PATH": os.environ["PATH"], **RIGHT, name: value},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=LIMIT_S,
         check=False,
     )
     assert done.returncode == 1

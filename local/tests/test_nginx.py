@@ -13,6 +13,7 @@ import requests
 
 from idrl_local import config, home
 from idrl_local.servers import free_port
+from idrl_testing.waiting import LIMIT_S
 
 if TYPE_CHECKING:
     from conftest import Edge, StartEdge, StartService
@@ -57,7 +58,7 @@ def test_python_and_envsubst_render_the_same_template() -> None:
 
 
 def test_requests_are_passed_to_the_web_app(edge: "Edge") -> None:
-    answer = requests.post(f"{edge.url}/tasks?max=4", json={"url": "x"}, timeout=5)
+    answer = requests.post(f"{edge.url}/tasks?max=4", json={"url": "x"}, timeout=LIMIT_S)
     assert answer.json() == {"service": "web"}
     assert edge.web.last["method"] == "POST"
     assert edge.web.last["path"] == "/tasks?max=4"
@@ -68,25 +69,27 @@ def test_requests_are_passed_to_the_web_app(edge: "Edge") -> None:
 
 
 def test_x_forwarded_for_is_replaced(edge: "Edge") -> None:
-    requests.get(f"{edge.url}/tasks", headers={"X-Forwarded-For": "10.0.0.1"}, timeout=5)
+    requests.get(f"{edge.url}/tasks", headers={"X-Forwarded-For": "10.0.0.1"}, timeout=LIMIT_S)
     assert edge.web.last["headers"]["x-forwarded-for"] == "127.0.0.1"
 
 
 def test_upstream_connections_are_kept_alive(edge: "Edge") -> None:
     for _ in range(5):
-        requests.get(f"{edge.url}/tasks", timeout=5)
+        requests.get(f"{edge.url}/tasks", timeout=LIMIT_S)
     assert len({request["connection"] for request in edge.web.requests}) < 5
 
 
 def test_well_formed_request_id_is_passed_on(edge: "Edge") -> None:
-    answer = requests.get(f"{edge.url}/tasks", headers={"X-Request-Id": "abc-12345"}, timeout=5)
+    answer = requests.get(
+        f"{edge.url}/tasks", headers={"X-Request-Id": "abc-12345"}, timeout=LIMIT_S
+    )
     assert edge.web.last["headers"]["x-request-id"] == "abc-12345"
     assert answer.headers["X-Request-Id"] == "abc-12345"
 
 
 @pytest.mark.parametrize("given", ["short", "x" * 65, 'quote"12345', "space 12345", "<script>1"])
 def test_malformed_request_id_is_replaced(edge: "Edge", given: str) -> None:
-    answer = requests.get(f"{edge.url}/tasks", headers={"X-Request-Id": given}, timeout=5)
+    answer = requests.get(f"{edge.url}/tasks", headers={"X-Request-Id": given}, timeout=LIMIT_S)
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
     assert edge.web.last["headers"]["x-request-id"] == answer.headers["X-Request-Id"]
 
@@ -98,10 +101,10 @@ def test_double_slashes_are_accepted(edge: "Edge") -> None:
 
 
 def test_body_is_limited_to_one_mebibyte(edge: "Edge") -> None:
-    assert requests.post(f"{edge.url}/tasks", data=bytes(1024 * 1024), timeout=5).ok
+    assert requests.post(f"{edge.url}/tasks", data=bytes(1024 * 1024), timeout=LIMIT_S).ok
     assert len(edge.web.last["body"]) == 1024 * 1024
     assert_problem(
-        requests.post(f"{edge.url}/tasks", data=bytes(3 * 1024 * 1024), timeout=5),
+        requests.post(f"{edge.url}/tasks", data=bytes(3 * 1024 * 1024), timeout=LIMIT_S),
         413,
         "body_too_large",
     )
@@ -109,15 +112,17 @@ def test_body_is_limited_to_one_mebibyte(edge: "Edge") -> None:
 
 def test_body_of_a_batch_is_limited_to_four_mebibytes(edge: "Edge") -> None:
     for path in ("/batches", "/batches/"):
-        assert requests.post(f"{edge.url}{path}", data=bytes(4 * 1024 * 1024), timeout=5).ok
+        assert requests.post(f"{edge.url}{path}", data=bytes(4 * 1024 * 1024), timeout=LIMIT_S).ok
         assert len(edge.web.last["body"]) == 4 * 1024 * 1024
-        too_large = requests.post(f"{edge.url}{path}", data=bytes(4 * 1024 * 1024 + 1), timeout=5)
+        too_large = requests.post(
+            f"{edge.url}{path}", data=bytes(4 * 1024 * 1024 + 1), timeout=LIMIT_S
+        )
         assert_problem(too_large, 413, "body_too_large")
 
 
 def test_long_uri_and_long_headers_are_refused(edge: "Edge") -> None:
-    assert_problem(requests.get(f"{edge.url}/{'x' * 20_000}", timeout=5), 414, "uri_too_long")
-    answer = requests.get(edge.url, headers={"X-Long": "x" * 60_000}, timeout=5)
+    assert_problem(requests.get(f"{edge.url}/{'x' * 20_000}", timeout=LIMIT_S), 414, "uri_too_long")
+    answer = requests.get(edge.url, headers={"X-Long": "x" * 60_000}, timeout=LIMIT_S)
     assert_problem(answer, 431, "header_too_large")
 
 
@@ -136,7 +141,7 @@ def test_malformed_http_is_refused(edge: "Edge") -> None:
 
 
 def test_trace_is_refused(edge: "Edge") -> None:
-    answer = requests.request("TRACE", edge.url, timeout=5)
+    answer = requests.request("TRACE", edge.url, timeout=LIMIT_S)
     assert_problem(answer, 405, "method_not_allowed")
     assert {"GET", "POST", "PUT", "PATCH", "DELETE"} <= set(answer.headers["Allow"].split(", "))
 
@@ -158,14 +163,14 @@ def test_internal_locations_are_not_public(edge: "Edge") -> None:
 
 @pytest.mark.parametrize("path", ["/auth", "/_tasks"])
 def test_nginx_adds_no_redirects(edge: "Edge", path: str) -> None:
-    answer = requests.get(edge.url + path, allow_redirects=False, timeout=5)
+    answer = requests.get(edge.url + path, allow_redirects=False, timeout=LIMIT_S)
     assert answer.json() == {"service": "web"}
     assert edge.web.last["path"] == path
 
 
 def test_clip_is_fetched_from_the_tasks_service_by_x_accel_redirect(edge: "Edge") -> None:
     headers = {"Authorization": "Bearer t", "X-Request-Id": "abc-12345"}
-    answer = requests.get(f"{edge.url}/tasks/7/parts/0", headers=headers, timeout=10)
+    answer = requests.get(f"{edge.url}/tasks/7/parts/0", headers=headers, timeout=LIMIT_S)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "video/mp4"
     assert answer.headers["ETag"] == '"e"'
@@ -180,25 +185,27 @@ def test_clip_is_fetched_from_the_tasks_service_by_x_accel_redirect(edge: "Edge"
 
 def test_ranges_conditions_and_head_pass_through(edge: "Edge") -> None:
     clip = f"{edge.url}/tasks/7/parts/0"
-    partial = requests.get(clip, headers={"Range": "bytes=1-3", "If-None-Match": '"x"'}, timeout=5)
+    partial = requests.get(
+        clip, headers={"Range": "bytes=1-3", "If-None-Match": '"x"'}, timeout=LIMIT_S
+    )
     assert partial.status_code == 206
     assert partial.content == b"\x01\x02\x03"
     assert partial.headers["Content-Range"].startswith("bytes 1-3/")
     assert edge.tasks.last["headers"]["if-none-match"] == '"x"'
-    head = requests.head(clip, timeout=5)
+    head = requests.head(clip, timeout=LIMIT_S)
     assert edge.tasks.last["method"] == "HEAD"
     assert head.headers["Content-Length"] == str(8 * 1024 * 1024)
 
 
 def test_error_of_the_tasks_service_is_passed_on(edge: "Edge") -> None:
-    answer = requests.get(f"{edge.url}/tasks/7/parts/404", timeout=5)
+    answer = requests.get(f"{edge.url}/tasks/7/parts/404", timeout=LIMIT_S)
     assert answer.status_code == 404
     assert answer.json() == {"code": "part_not_found"}
 
 
 def test_auth_rate_limit(start_edge: "StartEdge") -> None:
     edge = start_edge(AUTH_RATE="1r/m", AUTH_BURST="2")
-    answers = [requests.post(f"{edge.url}/auth/login", json={}, timeout=5) for _ in range(5)]
+    answers = [requests.post(f"{edge.url}/auth/login", json={}, timeout=LIMIT_S) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
     assert_problem(answers[-1], 429, "too_many_requests")
     assert int(answers[-1].headers["Retry-After"]) > 0
@@ -207,7 +214,7 @@ def test_auth_rate_limit(start_edge: "StartEdge") -> None:
         b"Content-Length: 0\r\nConnection: close\r\n\r\n"
     )
     assert problem_of(around) == (429, "too_many_requests")
-    assert requests.get(f"{edge.url}/tasks", timeout=5).ok
+    assert requests.get(f"{edge.url}/tasks", timeout=LIMIT_S).ok
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
@@ -216,13 +223,13 @@ def test_changes_of_an_account_check_passwords_at_the_rate_of_log_ins(
 ) -> None:
     edge = start_edge(AUTH_RATE="1r/m", AUTH_BURST="2")
     paths = ["/me", "/me/", "//me", "/x/../%6de", "/me?x"]
-    answers = [requests.request(method, f"{edge.url}{path}", timeout=5) for path in paths]
+    answers = [requests.request(method, f"{edge.url}{path}", timeout=LIMIT_S) for path in paths]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
     assert_problem(answers[-1], 429, "too_many_requests")
     assert answers[-1].headers["RateLimit-Policy"] == '"address-auth";q=1;w=60'
-    assert requests.post(f"{edge.url}/auth/login", json={}, timeout=5).status_code == 429
+    assert requests.post(f"{edge.url}/auth/login", json={}, timeout=LIMIT_S).status_code == 429
     for path in ("/me", "/me/keys", "/tasks"):
-        assert requests.get(f"{edge.url}{path}", timeout=5).ok
+        assert requests.get(f"{edge.url}{path}", timeout=LIMIT_S).ok
 
 
 def test_web_app_away_is_503_until_it_is_back(
@@ -231,11 +238,11 @@ def test_web_app_away_is_503_until_it_is_back(
     away = start_service("web")
     port = free_port()
     edge = start_edge(NGINX_UPSTREAMS=upstreams(port, away.port))
-    answer = requests.get(f"{edge.url}/tasks", timeout=5)
+    answer = requests.get(f"{edge.url}/tasks", timeout=LIMIT_S)
     assert_problem(answer, 503, "web_unavailable")
     assert answer.headers["Retry-After"]
     start_service("web", port)
-    assert requests.get(f"{edge.url}/tasks", timeout=5).json() == {"service": "web"}
+    assert requests.get(f"{edge.url}/tasks", timeout=LIMIT_S).json() == {"service": "web"}
 
 
 def test_tasks_service_away_is_502_until_it_is_back(
@@ -244,9 +251,11 @@ def test_tasks_service_away_is_502_until_it_is_back(
     web = start_service("web")
     port = free_port()
     edge = start_edge(NGINX_UPSTREAMS=upstreams(web.port, port))
-    assert_problem(requests.get(f"{edge.url}/tasks/7/parts/0", timeout=5), 502, "tasks_unavailable")
+    assert_problem(
+        requests.get(f"{edge.url}/tasks/7/parts/0", timeout=LIMIT_S), 502, "tasks_unavailable"
+    )
     start_service("tasks", port)
-    assert requests.get(f"{edge.url}/tasks/7/parts/0", timeout=5).ok
+    assert requests.get(f"{edge.url}/tasks/7/parts/0", timeout=LIMIT_S).ok
 
 
 def test_unresolvable_upstream_does_not_stop_the_start(
@@ -260,12 +269,12 @@ def test_unresolvable_upstream_does_not_stop_the_start(
         TASKS_UPSTREAM="tasks.invalid:5004",
         replaced={"resolver_timeout 3s": "resolver_timeout 1s"},
     )
-    assert_problem(requests.get(f"{edge.url}/tasks", timeout=5), 503, "web_unavailable")
+    assert_problem(requests.get(f"{edge.url}/tasks", timeout=LIMIT_S), 503, "web_unavailable")
 
 
 def test_upstream_timeout_is_504(start_edge: "StartEdge") -> None:
     edge = start_edge(replaced={"proxy_read_timeout 14s": "proxy_read_timeout 200ms"})
-    assert_problem(requests.get(f"{edge.url}/slow", timeout=5), 504, "web_timeout")
+    assert_problem(requests.get(f"{edge.url}/slow", timeout=LIMIT_S), 504, "web_timeout")
 
 
 def test_slow_headers_and_bodies_are_closed(start_edge: "StartEdge") -> None:
@@ -282,10 +291,12 @@ def test_slow_headers_and_bodies_are_closed(start_edge: "StartEdge") -> None:
 
 def test_access_log_is_json_without_queries(edge: "Edge") -> None:
     secret = "q=hidden"
-    requests.get(f"{edge.url}/tasks?{secret}", headers={"X-Request-Id": "abc-12345"}, timeout=5)
-    requests.get(f'{edge.url}/a"b', timeout=5)
+    requests.get(
+        f"{edge.url}/tasks?{secret}", headers={"X-Request-Id": "abc-12345"}, timeout=LIMIT_S
+    )
+    requests.get(f'{edge.url}/a"b', timeout=LIMIT_S)
     edge.raw(b"nonsense\r\n\r\n")
-    requests.post(f"{edge.url}/tasks", b"x" * (1024 * 1024 + 1), timeout=5)
+    requests.post(f"{edge.url}/tasks", b"x" * (1024 * 1024 + 1), timeout=LIMIT_S)
     text = edge.access_log()
     lines = [json.loads(line) for line in text.splitlines()]
     assert secret not in text
@@ -302,7 +313,7 @@ def test_logs_have_no_token_of_a_share_link(edge: "Edge") -> None:
     paths = ["/s/{}", "/s/{}/parts/0?a=1", "//s/{}", "/x/../s/{}/parts/0/poster.jpg", "/%73/{}"]
     paths += ["/s/{}".format(token.replace(".", "%2E")), f"/s/{token[:30]}%0A{token[30:]}"]
     for path in paths:
-        answer = requests.get(edge.url + path.format(token), timeout=5)
+        answer = requests.get(edge.url + path.format(token), timeout=LIMIT_S)
         assert answer.headers["Referrer-Policy"] == "no-referrer"
     text = edge.access_log()
     assert "eyJ" not in text
@@ -354,7 +365,7 @@ def test_tokens_are_found_in_linear_time() -> None:
 def test_half_closed_connection_is_answered(edge: "Edge", method: str, path: str) -> None:
     """As `nc -N` does. nginx took it for a caller that is gone, though the task was made."""
     head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=LIMIT_S) as connection:
         connection.sendall(f"{head}{{}}".encode())
         connection.shutdown(socket.SHUT_WR)
         assert connection.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"

@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from idrl_local import config, servers
+from idrl_testing.waiting import LIMIT_S
 from web_server import gateway
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def test_only_files_of_brands_may_take_longer() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PATCH", "DELETE"])
 def test_lists_of_brands_come_from_the_web_app(edge: "Edge", method: str) -> None:
-    answer = requests.request(method, f"{edge.url}/brands?max=4", timeout=5)
+    answer = requests.request(method, f"{edge.url}/brands?max=4", timeout=LIMIT_S)
     assert answer.status_code == 200
     assert (edge.web.last["method"], edge.web.last["path"]) == (method, "/brands?max=4")
     assert edge.tasks.requests == []
@@ -100,6 +101,6 @@ def test_a_reader_may_pause_for_longer_than_the_tasks_service_may(
         call.send(200, {"ETag": f'"{SHA256}"'}, bytes(32 * 1024 * 1024))
 
     edge.tasks.answer = large
-    with requests.get(edge.url + CLIP, stream=True, timeout=10) as answer:
+    with requests.get(edge.url + CLIP, stream=True, timeout=LIMIT_S) as answer:
         time.sleep(1)
         assert len(answer.content) == 32 * 1024 * 1024

@@ -7,6 +7,7 @@ import pytest
 import requests
 
 from idrl_local.servers import free_port
+from idrl_testing.waiting import LIMIT_S
 
 if TYPE_CHECKING:
     from conftest import Edge, StartEdge, StartService
@@ -31,7 +32,7 @@ def assert_problem(answer: requests.Response, status: int, code: str) -> None:
 
 
 def send(edge: "Edge", method: str, path: str, **headers: str) -> requests.Response:
-    return requests.request(method, edge.url + path, data=BODY, headers=headers, timeout=10)
+    return requests.request(method, edge.url + path, data=BODY, headers=headers, timeout=LIMIT_S)
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)

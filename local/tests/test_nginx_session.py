@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from idrl_testing.waiting import LIMIT_S
+
 if TYPE_CHECKING:
     from conftest import Edge, StartEdge
 
@@ -14,7 +16,7 @@ SESSION = "eyJ.a-b_c.d"
 
 def send(edge: "Edge", method: str, **headers: str) -> requests.Response:
     sent_headers = {"Cookie": f"theme=dark; idrl={SESSION}", **headers}
-    return requests.request(method, f"{edge.url}/tasks", headers=sent_headers, timeout=10)
+    return requests.request(method, f"{edge.url}/tasks", headers=sent_headers, timeout=LIMIT_S)
 
 
 def test_cookie_becomes_the_token(edge: "Edge") -> None:
@@ -61,7 +63,9 @@ def test_value_of_another_cookie_is_no_token(
     name = "__Host-idrl" if has_tls else "idrl"
     url = f"https://localhost:{edge.port}" if has_tls else edge.url
     headers = {"Cookie": cookie.format(name=name)}
-    assert requests.get(f"{url}/tasks", headers=headers, timeout=10, verify=str(certificate[0])).ok
+    assert requests.get(
+        f"{url}/tasks", headers=headers, timeout=LIMIT_S, verify=str(certificate[0])
+    ).ok
     expected = token and f"Bearer {token}"
     assert edge.web.last["headers"].get("authorization") == expected
 
@@ -101,4 +105,4 @@ def test_calls_of_the_page_pass(edge: "Edge", headers: dict[str, str]) -> None:
 def test_callers_without_the_cookie_use_their_own_token(edge: "Edge") -> None:
     """Scripts and old callers send neither cookie nor Origin."""
     headers = {"Authorization": "Bearer mine"}
-    assert requests.post(f"{edge.url}/tasks", headers=headers, timeout=10).ok
+    assert requests.post(f"{edge.url}/tasks", headers=headers, timeout=LIMIT_S).ok

@@ -30,12 +30,12 @@ def secure(start_edge: "StartEdge", certificate: tuple[Path, Path]) -> "Edge":
 
 def test_tls(secure: "Edge", certificate: tuple[Path, Path]) -> None:
     url = f"https://localhost:{secure.port}/tasks"
-    answer = requests.get(url, timeout=5, verify=str(certificate[0]))
+    answer = requests.get(url, timeout=LIMIT_S, verify=str(certificate[0]))
     assert answer.json() == {"service": "web"}
     assert answer.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains"
     assert secure.web.last["headers"]["x-forwarded-proto"] == "https"
     missing = requests.get(
-        f"https://localhost:{secure.port}/metrics", timeout=5, verify=str(certificate[0])
+        f"https://localhost:{secure.port}/metrics", timeout=LIMIT_S, verify=str(certificate[0])
     )
     assert missing.status_code == 404
     assert missing.headers["Strict-Transport-Security"]
@@ -44,7 +44,7 @@ def test_tls(secure: "Edge", certificate: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_plain_http_on_the_tls_port_is_redirected(secure: "Edge", method: str) -> None:
     url = f"localhost:{secure.port}/tasks?max=4"
-    answer = requests.request(method, f"http://{url}", timeout=5, allow_redirects=False)
+    answer = requests.request(method, f"http://{url}", timeout=LIMIT_S, allow_redirects=False)
     assert answer.status_code == 308
     assert answer.headers["Location"] == f"https://{url}"
     assert secure.web.requests == []
@@ -58,7 +58,7 @@ def test_tls_1_0_and_1_1_are_refused(secure: "Edge", version: ssl.TLSVersion) ->
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = version
     with (
-        socket.create_connection(("127.0.0.1", secure.port), timeout=5) as connection,
+        socket.create_connection(("127.0.0.1", secure.port), timeout=LIMIT_S) as connection,
         pytest.raises(ssl.SSLError),
     ):
         context.wrap_socket(connection)
@@ -78,24 +78,24 @@ def test_container_with_tls(
         f"https://localhost:{https_port}",
         str(certificate[0]),
     )
-    answer = requests.get(f"{http}/tasks?a=b", timeout=5, allow_redirects=False)
+    answer = requests.get(f"{http}/tasks?a=b", timeout=LIMIT_S, allow_redirects=False)
     assert answer.status_code == 308
     assert answer.headers["Location"] == f"{https}/tasks?a=b"
-    answer = requests.get(f"{https}/tasks", timeout=5, verify=ca_path)
+    answer = requests.get(f"{https}/tasks", timeout=LIMIT_S, verify=ca_path)
     assert answer.json() == {"service": "web"}
     assert answer.headers["Strict-Transport-Security"]
-    assert requests.get(f"{https}/metrics", timeout=5, verify=ca_path).status_code == 200
+    assert requests.get(f"{https}/metrics", timeout=LIMIT_S, verify=ca_path).status_code == 200
     url = f"{http}/.well-known/acme-challenge"
-    assert requests.get(f"{url}/token", timeout=5).text == "proof"
-    assert requests.get(f"{url}/none", timeout=5, allow_redirects=False).status_code == 404
+    assert requests.get(f"{url}/token", timeout=LIMIT_S).text == "proof"
+    assert requests.get(f"{url}/none", timeout=LIMIT_S, allow_redirects=False).status_code == 404
 
 
 def test_container_without_tls(start_container: "StartContainer") -> None:
     http_port, https_port = start_container()
-    answer = requests.get(f"http://localhost:{http_port}/tasks", timeout=5)
+    answer = requests.get(f"http://localhost:{http_port}/tasks", timeout=LIMIT_S)
     assert answer.json() == {"service": "web"}
     assert "Strict-Transport-Security" not in answer.headers
-    assert requests.get(f"http://localhost:{http_port}/metrics", timeout=5).status_code == 404
+    assert requests.get(f"http://localhost:{http_port}/metrics", timeout=LIMIT_S).status_code == 404
     assert not servers.port_answers(https_port)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from idrl_local.pidlocks import PidLock
+from idrl_testing.waiting import LIMIT_S
 
 # Acquires the lock and becomes a shell that starts a child, prints `ready`, and waits.
 HOLDER = """
@@ -50,7 +51,7 @@ def test_lock_survives_exec_and_names_the_process_group(lock: PidLock) -> None:
         assert lock.is_locked()
         assert lock.pid == process.pid
         lock.signal_group(signal.SIGTERM)
-        assert lock.wait_until_free(10)
+        assert lock.wait_until_free(LIMIT_S)
 
 
 def test_lock_is_held_while_a_child_of_the_holder_lives(lock: PidLock) -> None:
@@ -59,7 +60,7 @@ def test_lock_is_held_while_a_child_of_the_holder_lives(lock: PidLock) -> None:
         process.wait()
         assert not lock.wait_until_free(0)
         lock.signal_group(signal.SIGKILL)
-        assert lock.wait_until_free(10)
+        assert lock.wait_until_free(LIMIT_S)
 
 
 def test_acquire_kills_the_children_of_a_dead_holder(lock: PidLock) -> None:

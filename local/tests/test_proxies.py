@@ -12,6 +12,7 @@ import requests
 
 from idrl_local import servers
 from idrl_local.proxies import exempt_loopback, remove_libpq_variables
+from idrl_testing.waiting import LIMIT_S
 
 
 class _Refusing(BaseHTTPRequestHandler):
@@ -45,12 +46,12 @@ def test_this_machine_is_reached_directly(
     monkeypatch.setenv("http_proxy", url)
     if given:
         monkeypatch.setenv("NO_PROXY", given)
-    assert requests.get(url, timeout=5).status_code == 403
+    assert requests.get(url, timeout=LIMIT_S).status_code == 403
     environment = dict(os.environ)
     exempt_loopback(environment)
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, environment[name])
-    assert requests.get(url, timeout=5).status_code == 204
+    assert requests.get(url, timeout=LIMIT_S).status_code == 204
 
 
 def test_existing_exemptions_are_kept() -> None:

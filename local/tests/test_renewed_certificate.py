@@ -20,7 +20,7 @@ from idrl_local import config, settings_check, supervision, tls
 from idrl_local.home import Home, free_ports
 from idrl_local.programs import Installation
 from idrl_testing.tls import write_certificate
-from idrl_testing.waiting import wait_until
+from idrl_testing.waiting import LIMIT_S, wait_until
 
 START = """
 import os, pathlib, sys
@@ -61,7 +61,7 @@ def installation(tmp_path: Path, files: Path) -> Iterator[Installation]:
 def served(installation: Installation) -> str:
     """Return the certificate that a caller sees; nothing while nginx does not answer."""
     with contextlib.suppress(OSError):
-        return ssl.get_server_certificate(("127.0.0.1", installation.ports.nginx), timeout=5)
+        return ssl.get_server_certificate(("127.0.0.1", installation.ports.nginx), timeout=LIMIT_S)
     return ""
 
 

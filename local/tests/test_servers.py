@@ -13,6 +13,7 @@ from idrl_local import servers
 from idrl_local.home import Home, Ports
 from idrl_local.programs import Installation
 from idrl_testing.processes import running
+from idrl_testing.waiting import wait_until
 
 PASSWORD = "open-sesame"
 
@@ -109,6 +110,8 @@ def test_pid_of_another_program_keeps_no_database_from_starting(
     sleep = servers.unprivileged(Path("/bin/sleep"))
     with subprocess.Popen([*sleep, "600"]) as other:
         try:
+            # Until it is that user's, PostgreSQL may not signal it, and takes it for another's.
+            wait_until(lambda: Path(f"/proc/{other.pid}/comm").read_text() == "sleep\n")
             write_pid_file(data, other.pid)
             refused = subprocess.run(command, capture_output=True, text=True, check=False)
             assert 'lock file "postmaster.pid" already exists' in refused.stderr

@@ -37,8 +37,10 @@ def machine(machine: Machine) -> Machine:
 
 
 def need_image(machine: Machine, cloud: Cloud) -> tuple[int, str]:
-    images = str(machine.folder / "images")
-    done = machine.shell(SCRIPT, IMAGES=images, IDRL_METADATA_URL=cloud.url)
+    images = machine.folder / "images"
+    wait_s = "1" if (images / "hangs").exists() else "60"
+    variables = {"IMAGES": str(images), "IDRL_METADATA_URL": cloud.url, "IDRL_WAIT_S": wait_s}
+    done = machine.shell(SCRIPT, **variables)
     return done.code, done.output
 
 

@@ -112,5 +112,6 @@ def worker_machine(
     )
     environment = ["TASKS_BIND=127.0.0.1", "REDIS_BIND=127.0.0.1"]
     with running(["env", *environment, *command], folder / "tls.log") as process:
-        servers.wait_for_port(ports.tasks, process)
+        for port in (ports.tasks, ports.redis):
+            servers.wait_for_port(port, process)
         yield ports
