@@ -27,12 +27,13 @@ def set_folder(monkeypatch: pytest.MonkeyPatch) -> SetFolder:
 
 
 def test_brand_is_refused_until_there_is_space(
-    brand_calls: Brands, tmp_path: Path, set_folder: SetFolder
+    brand_calls: Brands, tmp_path: Path, set_folder: SetFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     set_folder(tmp_path / "none")
     refused = brand_calls.post(background="#102030")
     assert problem(refused) == (503, "storage_unavailable")
     assert refused.headers["Retry-After"]
+    assert str(tmp_path / "none") in caplog.text
     set_folder(None)
     assert brand_calls.post(background="#102030").status_code == 201
 

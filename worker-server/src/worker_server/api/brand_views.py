@@ -1,5 +1,6 @@
 """The `/brands` calls: each parses, calls one service and answers."""
 
+import logging
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
 
 _MAX_PARALLEL, _MAX_PARALLEL_PER_ACCOUNT = 16, 2
+_log = logging.getLogger(__name__)
 
 
 class DefaultChoice(Body):
@@ -119,6 +121,7 @@ def _temporary_folder() -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="idrl-brand-") as folder:
             yield Path(folder)
     except OSError as error:
+        _log.warning("a brand was not made", exc_info=error)
         raise problem_of(error) from error
 
 
