@@ -10,10 +10,11 @@ from sqlalchemy import text
 
 from worker_server import storage
 from worker_server.db import db
-from worker_server.jobs import render
+from worker_server.jobs import fetch, render
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.render import render_next
 from worker_server.jobs.runtime import Runtime
+from worker_server.media import ProbeLimits, Prober
 from worker_server.queue import cancellation, claims, leases
 from worker_server.queue.claims import PartLease
 from worker_server.queue.parts import Clip
@@ -84,6 +85,23 @@ def test_source_that_cannot_be_read_is_fetched_again(
     assert task_of(task_id).status == "done"
     assert [part.failures for part in parts_of(task_id)] == [0, 0]
     assert files(settings, task_id) == {"0.2.mp4", "0.2.jpg", "1.1.mp4", "1.1.jpg"}
+
+
+def test_source_that_the_share_failed_to_read_once_is_not_damaged(
+    site_folder: Path, sample: Sample, tmp_path: Path
+) -> None:
+    """One EIO during the probe ended a task for good; here half of the file is away meanwhile."""
+    whole = (site_folder / sample(2)).read_bytes()
+    path = tmp_path / "source.1"
+    path.write_bytes(whole[: len(whole) // 2])
+    with Prober(ProbeLimits()) as prober:
+
+        def recover() -> bool:
+            if prober.start().returncode is not None:
+                path.write_bytes(whole)
+            return False
+
+        assert fetch._probed(prober, path, recover).frame_count == 20
 
 
 def test_readable_source_is_read_once_for_all_its_parts(tmp_path: Path, runtime: Runtime) -> None:

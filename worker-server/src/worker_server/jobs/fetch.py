@@ -1,11 +1,13 @@
 """A task's first half: download the source to the share, find out what it is, plan the parts."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from worker_server import storage
+from worker_server.errors import FailureCode
 from worker_server.fetching import FetchLimits, download
 from worker_server.jobs.base import claim_next, perform, share_is_usable
 from worker_server.jobs.edits import planned_parts
@@ -17,9 +19,12 @@ from worker_server.media import (
     Preparation,
     PrepareWatch,
     ProbeLimits,
+    Prober,
     Source,
+    SourceError,
     Stopped,
     prepare,
+    probe,
 )
 from worker_server.queue import leases, totals, wakeups
 from worker_server.queue.claims import Kind, TaskClaim, TaskLease, claim_task
@@ -92,13 +97,28 @@ def _fetch_source(
         prober.start()  # the child loads its libraries during the download
         _obtain(claim.url, target, settings, heartbeat)
         record_progress(lease, EventKind.FETCHED)
-        source = prober.probe(target, heartbeat.should_stop)
+        source = _probed(prober, target, heartbeat.should_stop)
     prepared, path = source, target
     if source.preparation is not Preparation.NONE:
         with one_at_a_time(source, settings.scratch_folder, heartbeat.should_stop):
             prepared, path = _prepare(source, target, _watch(settings, heartbeat, source))
     original = {name: value for name, value in source.to_json().items() if name in _ORIGINAL}
     return prepared.to_json() | {"original": original}, path
+
+
+def _probed(prober: Prober, path: Path, should_stop: Callable[[], bool]) -> Source:
+    """Return the facts of the source; one that seems damaged is probed once more.
+
+    To a decoder a read that the share fails once is damage, and no other attempt would follow.
+    Raise FileUnreadable where the share still fails.
+    """
+    try:
+        return prober.probe(path, should_stop)
+    except SourceError as error:
+        if error.code != FailureCode.SOURCE_DAMAGED:
+            raise
+        storage.check_readable(path, should_stop)
+        return probe(path, limits=prober.limits, should_stop=should_stop)
 
 
 def _wake_renders(lease: TaskLease, count: int, settings: Settings) -> None:
