@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from itertools import accumulate
+from random import Random
 
 import pytest
 from hypothesis import given, strategies as st
@@ -213,3 +214,21 @@ def test_single_frame_has_its_own_duration() -> None:
 def test_a_single_still_is_repeated_to_its_end() -> None:
     grid = find_grid([0], 10_000, MILLISECOND, [], 60)
     assert (grid.rate, grid.frame_count) == (1, 10)
+
+
+@pytest.mark.parametrize("rate", [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30)])
+@pytest.mark.parametrize("dropped", [0.005, 0.03])
+@pytest.mark.parametrize("tick_s", [MILLISECOND, Fraction(1, 90_000)])
+def test_jitter_around_missing_frames_loses_none(
+    tick_s: Fraction, dropped: float, rate: Fraction
+) -> None:
+    """As phones record: no two steps are equal in a clock of 90 kHz."""
+    random = Random(1)
+    times_s = [number / rate + Fraction(random.gauss(0, 0.001)) for number in range(900)]
+    kept = [time_s for time_s in times_s if random.random() >= dropped]
+    ticks = sorted(round(1000 + time_s / tick_s) for time_s in kept)
+    assert len(ticks) < 900
+    grid = find_grid(ticks, 0, tick_s, [Fraction(len(ticks), 900) * rate], 60)
+    assert grid.rate == rate
+    places = {frame_index(tick * tick_s - grid.origin_s, rate) for tick in ticks}
+    assert len(places) == len(ticks)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from statistics import median_low
 
 from worker_server.media.model.grid_phases import (
     count_on_grid,
@@ -139,6 +140,7 @@ def _native_rate(
     ]
     stepping = list(_gapped_rates(ticks, tick_s, header_rates, max_fps))
     finer = list(_finer_rates(ticks, tick_s, max_fps))
+    jittering = list(_jittering_rates(ticks, tick_s, max_fps))
     return (
         _gapless(ticks, tick_s, claimed, at_most=_ROUNDING_ONLY)
         or _gapless(ticks, tick_s, counted, at_most=_ROUNDING_ONLY)
@@ -148,8 +150,10 @@ def _native_rate(
         or _gapless(ticks, tick_s, counted, at_most=2 * _TOLERANCE)
         or _gapped_grid(ticks, tick_s, stepping, _NEAR_TOLERANCE)
         or _gapped_grid(ticks, tick_s, finer, _NEAR_TOLERANCE)
+        or _gapped_grid(ticks, tick_s, jittering, _NEAR_TOLERANCE)
         or _grid_of_any_phase(ticks, tick_s, stepping)
         or (_has_few_steps(ticks) and _grid_of_any_phase(ticks, tick_s, finer))
+        or _grid_of_any_phase(ticks, tick_s, jittering)
         or (None, Fraction(0))
     )
 
@@ -192,6 +196,25 @@ def _finer_rates(ticks: Sequence[int], tick_s: Fraction, max_fps: int) -> Iterat
         if step:
             rates = _rates_of_step(steps, step, tick_s)
             yield from (rate for rate in rates if rate <= max_fps)
+
+
+def _jittering_rates(ticks: Sequence[int], tick_s: Fraction, max_fps: int) -> Iterator[Fraction]:
+    """Yield the standard rates near the mean step of stamps that jitter, then its own.
+
+    Steps over missing frames do not count. The jitter of those in a row cancels out.
+    """
+    steps = [later - earlier for earlier, later in pairwise(ticks)]
+    usual = median_low(steps)
+    reach = int(usual * _NEAR_TOLERANCE)
+    near = [step for step in steps if abs(step - usual) <= reach]
+    rate = 1 / (Fraction(sum(near), len(near)) * tick_s)
+    standard = [each for each in _STANDARD_RATES if abs(each - rate) < rate * _SAME_STEP]
+    for each in (
+        *sorted(standard, key=lambda each: abs(each - rate)),
+        rate.limit_denominator(_MAX_DENOMINATOR),
+    ):
+        if 0 < each <= max_fps:
+            yield each
 
 
 def _steps(ticks: Sequence[int]) -> Counter[int]:
