@@ -55,9 +55,11 @@ def test_tab_asks_before_it_is_closed_until_the_task_is_deleted(
 
 
 def test_upload_canceled_after_its_task_was_made_unnoticed(
-    visitor: Visitor, video_url: str
+    timed_visitor: Visitor, video_url: str
 ) -> None:
     """The answer was lost, and the page waits before it asks again."""
+    visitor = timed_visitor
+    visitor.pause_clock()  # else it may have asked before the file is canceled
     lost: list[Route] = []
 
     def lose(route: Route) -> None:
@@ -70,7 +72,9 @@ def test_upload_canceled_after_its_task_was_made_unnoticed(
     visitor.page.route("**/tasks", lose)
     visitor.page.set_input_files("input[type=file]", _film(visitor, video_url))
     visitor.wait_until(lambda: lost, "the lost answer")
+    visitor.page.get_by_text("it goes on by itself").wait_for()
     _cancel(visitor, "lap.mp4")
+    visitor.page.clock.resume()
     visitor.wait_until(lambda: _names(visitor, "uploads") == [], "the end of the upload")
     visitor.wait_until(lambda: _names(visitor, "tasks") == [], "the end of the task")
 
@@ -95,7 +99,7 @@ def test_next_file_does_not_wait_for_a_canceled_one(visitor: Visitor, video_url:
     page.get_by_text("it goes on by itself").wait_for()
     _cancel(visitor, "first.mp4")
     visitor.wait_until(lambda: _names(visitor, "tasks") == ["second.mp4"], "the other task")
-    assert _names(visitor, "uploads") == []
+    visitor.wait_until(lambda: _names(visitor, "uploads") == [], "the end of the first")
 
 
 def test_piece_under_way_ends_with_its_upload(visitor: Visitor, video_url: str) -> None:
@@ -115,7 +119,7 @@ def test_piece_under_way_ends_with_its_upload(visitor: Visitor, video_url: str) 
     visitor.wait_until(lambda: waiting, "a piece")
     _cancel(visitor, "first.mp4")
     visitor.wait_until(lambda: _names(visitor, "tasks") == ["second.mp4"], "the other task")
-    assert _names(visitor, "uploads") == []
+    visitor.wait_until(lambda: _names(visitor, "uploads") == [], "the end of the first")
 
 
 def _begin_two(visitor: Visitor, video_url: str) -> None:

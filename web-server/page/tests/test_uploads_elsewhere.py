@@ -272,14 +272,16 @@ def test_upload_that_a_reload_has_cut_is_named(visitor: Visitor, video_url: str)
     assert page.evaluate("localStorage.uploads") == "{}"
 
 
-def test_upload_continues_as_soon_as_the_network_is_back(visitor: Visitor, video_url: str) -> None:
+def test_upload_continues_as_soon_as_the_network_is_back(
+    timed_visitor: Visitor, video_url: str
+) -> None:
+    visitor = timed_visitor
     page = visitor.page
-    page.clock.install()
+    film = _film(visitor, video_url)
+    visitor.pause_clock()  # no pause between two tries ends by itself
     visitor.context.set_offline(True)
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
-    page.clock.run_for(60_000)  # the pauses between two tries are 30 s by now
+    page.set_input_files("input[type=file]", film)
     page.get_by_text("it goes on by itself").wait_for()
-    visitor.pause_clock()
     visitor.context.set_offline(False)
     visitor.wait_until(lambda: _tasks(visitor), "the task")
 
