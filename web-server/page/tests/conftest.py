@@ -114,7 +114,7 @@ class Visitor:
     def pause_clock(self) -> None:
         """Let the page's time pass by `clock.run_for` only, however slow the machine is."""
         # Ahead of what passes before it is paused: it cannot be paused at a time that is over.
-        self.page.clock.pause_at(self.page.evaluate("Date.now()") + 10_000)
+        self.page.clock.pause_at(self.page.evaluate("Date.now() / 1000") + 10)  # in seconds
 
     def wait_true(self, expression: str) -> None:
         """Wait until an expression is true: the page's policy forbids Playwright's own way."""
