@@ -60,7 +60,7 @@ def test_lost_connection_is_announced_once(timed_visitor: Visitor) -> None:
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     page.locator(".banner").wait_for()
     page.clock.run_for(170_000)
-    page.clock.resume()  # the text is made anew by the next call that fails, in 30 s at most
+    page.clock.resume()  # the text changes with the next failed call, within 30 s
     expect(page.locator(".banner")).to_contain_text("3 minutes ago")
     assert page.evaluate("window.alerts") == ["No connection."]
 
