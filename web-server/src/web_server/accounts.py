@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import scoped_session
 
 from idrl_common.cursors import Position, newest_first
-from idrl_common.token_verifier import Identity
+from idrl_common.token_verifier import Identity, token_refused
 from web_server.authentication import KEY_PREFIX, key_sha256
 from web_server.db import transaction
 from web_server.login_throttle import account_of, move_known_clients
@@ -38,13 +38,6 @@ class KeyNotFound(Exception):
 
 class StillInUse(Exception):
     """The account has tasks, brands or other things on the worker machine."""
-
-
-class CallerEnded(Exception):
-    """The token or the key of the call was ended since the call was let in."""
-
-    def __init__(self) -> None:
-        super().__init__("The token is not valid; log in again.")
 
 
 class TooManyKeys(Exception):
@@ -150,7 +143,8 @@ def delete_user(user: User) -> None:
 def create_key(caller: Identity, name: str, expires_in_days: int | None) -> tuple[ApiKey, str]:
     """Return the new key's row and the key, which is not stored.
 
-    Raise TooManyKeys, CallerEnded, or NoResultFound when the account was deleted a moment ago.
+    Raise TooManyKeys, a 401 Problem where the caller's token or key was ended since the call was
+    let in, or NoResultFound when the account was deleted a moment ago.
     """
     user_id = caller.user_id
     key = KEY_PREFIX + secrets.token_urlsafe(32)
@@ -161,7 +155,7 @@ def create_key(caller: Identity, name: str, expires_in_days: int | None) -> tupl
         # FOR UPDATE serializes the calls of an account, so that the limit holds, and log-outs.
         account = session.scalars(select(User).where(User.id == user_id).with_for_update()).one()
         if account.disabled_at is not None or not _is_valid(session, caller, account):
-            raise CallerEnded
+            raise token_refused()
         if (session.scalar(count) or 0) >= MAX_KEYS:
             raise TooManyKeys
         session.add(row)

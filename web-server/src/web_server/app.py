@@ -69,7 +69,6 @@ PROBLEMS: ProblemMap = {
     services.InvitationInvalid: (403, "invitation_invalid"),
     CursorInvalid: (400, "cursor_invalid"),
     accounts.KeyNotFound: (404, "key_not_found"),
-    accounts.CallerEnded: (401, "token_invalid"),
     accounts.TooManyKeys: (409, "too_many_keys"),
     NoResultFound: (401, "token_invalid"),
     account_removal.TasksStillRunning: (503, "tasks_still_running", 5),
