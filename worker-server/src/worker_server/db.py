@@ -188,7 +188,8 @@ class PreparedQuery:
         return f"EXECUTE {self.name} ({', '.join(['%s'] * (self.types.count(',') + 1))})"
 
 
-def _parsed(text: str | None) -> Any:  # noqa: ANN401 # JSON has no types
+def parsed_json(text: str | None) -> Any:  # noqa: ANN401 # JSON has no types
+    """Return what a query returned as JSON, None for nothing."""
     return from_json(text) if text else None
 
 
@@ -198,12 +199,12 @@ def fetch_json_within(query: PreparedQuery, *values: object) -> Any:  # noqa: AN
     if query.name not in connection.info:
         connection.exec_driver_sql(query.preparation)
         connection.info[query.name] = True
-    return _parsed(connection.exec_driver_sql(query.execution, values).scalar())
+    return parsed_json(connection.exec_driver_sql(query.execution, values).scalar())
 
 
 def fetch_json(query: PreparedQuery, *values: object) -> Any:  # noqa: ANN401 # JSON has no types
     """As `fetch_text`; return the JSON, parsed."""
-    return _parsed(fetch_text(query, *values))
+    return parsed_json(fetch_text(query, *values))
 
 
 def fetch_text(query: PreparedQuery, *values: object) -> str | None:

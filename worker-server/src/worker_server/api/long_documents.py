@@ -4,10 +4,9 @@ import threading
 from typing import Any
 
 from flask import Flask, g, has_request_context
-from pydantic_core import from_json
 
 from idrl_common.problems import Problem
-from worker_server.db import PreparedQuery, fetch_text
+from worker_server.db import PreparedQuery, fetch_text, parsed_json
 
 # Characters of JSON, of some 1500 parts.
 _LONG = 512 * 1024
@@ -30,7 +29,7 @@ def fetch_json(query: PreparedQuery, *values: object) -> Any:  # noqa: ANN401 # 
     text = fetch_text(query, *values)
     if text and len(text) > _LONG and has_request_context():
         _wait_for_memory()
-    return from_json(text) if text else None
+    return parsed_json(text)
 
 
 def _wait_for_memory() -> None:
