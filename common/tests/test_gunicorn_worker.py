@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from idrl_common.gunicorn_conf import threads
+from idrl_testing.processes import child_pids
 from idrl_testing.waiting import LIMIT_S, wait_until
 
 # Holds each call of a file until the pipe in the environment is closed.
@@ -127,13 +128,12 @@ def test_old_process_answers_until_the_new_one_does(service: Service, tmp_path: 
     imports_wait = tmp_path / "imports_wait"
     imports_wait.touch()
     os.kill(service.master, signal.SIGHUP)
-    children = Path(f"/proc/{service.master}/task/{service.master}/children")
-    wait_until(lambda: len(children.read_text().split()) == 2)
+    wait_until(lambda: len(child_pids(service.master)) == 2)
     began = time.monotonic()
     while time.monotonic() < began + 3:  # the master tells the old one to stop at once
         assert pid_of_answer(service.port) == old
     imports_wait.unlink()
-    wait_until(lambda: str(old) not in children.read_text().split())
+    wait_until(lambda: old not in child_pids(service.master))
     assert pid_of_answer(service.port) != old
 
 

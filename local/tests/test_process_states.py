@@ -15,6 +15,7 @@ import requests
 from idrl_local import settings_check, status, supervision, system
 from idrl_local.home import Home, free_ports
 from idrl_local.programs import PROGRAMS, Installation
+from idrl_testing.processes import child_pids
 from idrl_testing.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -97,7 +98,7 @@ def test_hanging_database_holds_up_neither_readiness_nor_metrics(
     """All of PostgreSQL's processes, as a paused container's: queries on open connections hang."""
     lock = installation.home.lock("postgres")
     lock.signal_group(signal.SIGSTOP)
-    for pid in children_of(lock.pid):
+    for pid in child_pids(lock.pid):
         os.kill(pid, signal.SIGSTOP)
     try:
         for url in urls(installation).values():
@@ -105,14 +106,9 @@ def test_hanging_database_holds_up_neither_readiness_nor_metrics(
             assert samples(url, "idrl_check_ok")["database"] == 0
             assert samples(url, "idrl_process_up")["postgres"] == 0
     finally:
-        for pid in [*children_of(lock.pid), lock.pid]:
+        for pid in [*child_pids(lock.pid), lock.pid]:
             os.kill(pid, signal.SIGCONT)
     wait_until(lambda: is_everything_ready(installation))
-
-
-def children_of(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as file:  # noqa: PTH123 # no file on a disk
-        return [int(child) for child in file.read().split()]
 
 
 @pytest.mark.parametrize("name", [program.name for program in PROGRAMS])

@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from idrl_testing.database import Database
+from idrl_testing.processes import child_pids, is_alive
 from idrl_testing.waiting import LIMIT_S, wait_until
 from web_server.db import CHECKOUT_S, ENGINE_OPTIONS
 from web_server.settings import Settings
@@ -65,8 +66,7 @@ def frozen(database: Database) -> Iterator[None]:
     ((folder,),) = database.execute("SHOW data_directory")
     postmaster = int((Path(str(folder)) / "postmaster.pid").read_text().split()[0])
     os.kill(postmaster, signal.SIGSTOP)
-    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-    processes = [postmaster, *map(int, children)]
+    processes = [postmaster, *child_pids(postmaster)]
     for process in processes:
         os.kill(process, signal.SIGSTOP)
     try:
@@ -194,7 +194,7 @@ def test_worker_leaves_soon_although_connections_are_idle(served: Served) -> Non
         session.get(f"{served.url}/health", timeout=30)
         before = workers(served)
         os.kill(served.pid, signal.SIGTERM)
-        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in before))
+        wait_until(lambda: not any(map(is_alive, before)))
     for connection in idle:
         with connection:
             assert connection.recv(1) == b""
@@ -202,5 +202,4 @@ def test_worker_leaves_soon_although_connections_are_idle(served: Served) -> Non
 
 def workers(served: Served) -> set[int]:
     """Return the process ids of gunicorn's workers."""
-    children = Path(f"/proc/{served.pid}/task/{served.pid}/children").read_text()
-    return set(map(int, children.split()))
+    return child_pids(served.pid)

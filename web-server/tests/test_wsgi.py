@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from idrl_testing.database import Database
+from idrl_testing.processes import child_pids
 
 if TYPE_CHECKING:
     from conftest import Exchange, Served, TasksStandIn
@@ -176,8 +177,7 @@ def test_truncated_clip_closes_the_connection(served: Served, tasks: TasksStandI
 
 def peak_memory_bytes(parent: int) -> int:
     """Return the highest peak among the server's worker processes."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    status = [Path(f"/proc/{child}/status").read_text() for child in children]
+    status = [Path(f"/proc/{child}/status").read_text() for child in child_pids(parent)]
     return max(int(text.partition("VmHWM:")[2].split()[0]) for text in status) * 1024
 
 

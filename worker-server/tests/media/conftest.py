@@ -1,5 +1,6 @@
 """Sources made with ffmpeg, some with numbered frames, and the reader of the numbers."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 from media_testing import read_numbers
 
 from idrl_testing.numbered import number_in, pictures
+from idrl_testing.processes import child_pids
 from worker_server.media import (
     ChildFiles,
     ClipFacts,
@@ -223,11 +225,6 @@ def joined_numbers() -> Callable[[list[Clip]], list[int]]:
 @pytest.fixture(autouse=True)
 def nothing_left_running() -> Iterator[None]:
     """No test may leave a child of this process behind; fixtures' servers are not children."""
-    before = _children()
+    before = child_pids(os.getpid())
     yield
-    assert _children() - before == set()
-
-
-def _children() -> set[str]:
-    files = Path("/proc/self/task").glob("*/children")
-    return {pid for file in files for pid in file.read_text().split()}
+    assert child_pids(os.getpid()) - before == set()

@@ -5,11 +5,11 @@ import os
 import resource
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
+from idrl_testing.processes import is_alive
+from idrl_testing.waiting import wait_until
 from worker_server.media.process import child, guard
 from worker_server.media.process.child import Child, ChildCrashed, ChildLimits, guarded
 
@@ -44,14 +44,6 @@ class Scripted(Child):
 def answer_of(code: str, payload: str = "") -> dict[str, object]:
     with Scripted(code) as scripted:
         return scripted.request({"payload": payload}, 20, lambda: False)
-
-
-def is_there(pid: object) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 SHOW_LIMITS = """
@@ -108,10 +100,8 @@ def test_child_is_the_first_to_be_killed_where_memory_runs_out() -> None:
 @pytest.mark.parametrize("before", ["os.closerange(0, 3)", "pass"], ids=["closes", "holds"])
 def test_process_started_by_a_child_is_killed_with_it(before: str) -> None:
     left = answer_of(BEGIN + LEAVES.replace("BEFORE", before))["left"]
-    deadline = time.monotonic() + 10
-    while is_there(left):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert isinstance(left, int)
+    wait_until(lambda: not is_alive(left))
 
 
 @pytest.mark.parametrize("written", ["b'nonsense'", "b'[' * 100_000", "b'[]'", "b' ' * 2**26"])

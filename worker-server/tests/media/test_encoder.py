@@ -12,6 +12,7 @@ from typing import Any
 import av
 import pytest
 
+from idrl_testing.processes import child_pids, is_alive
 from idrl_testing.waiting import LIMIT_S, wait_until
 from worker_server.media import (
     ChildFiles,
@@ -49,14 +50,6 @@ def failure(command: list[str], scratch: Path, **options: Any) -> EncodeFailed: 
     with pytest.raises(EncodeFailed) as caught:
         run(command, scratch, **options)
     return caught.value
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def await_death(pid: int) -> None:
@@ -269,11 +262,10 @@ run_encoder({command!r}, total_frames=1000, on_progress=on_progress,
 """
     process = subprocess.Popen([sys.executable, "-I", "-c", worker])
     await_pid(tmp_path / "started")
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    assert len(children) == 1
+    (child,) = child_pids(process.pid)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    await_death(int(children[0]))
+    await_death(child)
     await_no_process_in(tmp_path)
 
 
