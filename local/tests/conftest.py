@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -20,6 +20,7 @@ import requests
 
 from idrl_local import config, home, servers
 from idrl_testing import tls
+from idrl_testing.http_servers import HttpServer, serving
 from idrl_testing.processes import running
 from idrl_testing.waiting import LIMIT_S
 
@@ -163,10 +164,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 128  # with the default of 5, connections are late by seconds
-
-
 @pytest.fixture
 def short_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the sockets of homes far down go: `tmp_path` is too long itself."""
@@ -182,13 +179,11 @@ def start_service() -> Iterator[StartService]:
     with ExitStack() as stack:
 
         def start(name: str, port: int = 0) -> StandIn:
-            server = _Server(("127.0.0.1", port), _Handler)
+            server = HttpServer(("127.0.0.1", port), _Handler)
             stand_in = StandIn(server.server_port)
             server.stand_in, server.name = stand_in, name  # type: ignore[attr-defined] # ours
-            thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-            thread.start()
-            for step in (server.server_close, thread.join, server.shutdown, stand_in.release.set):
-                stack.callback(step)
+            stack.enter_context(serving(server))
+            stack.callback(stand_in.release.set)
             return stand_in
 
         yield start

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -12,6 +11,7 @@ import requests
 
 from idrl_local import servers
 from idrl_local.proxies import exempt_loopback, remove_libpq_variables
+from idrl_testing.http_servers import serving
 from idrl_testing.waiting import LIMIT_S
 
 
@@ -29,12 +29,8 @@ class _Refusing(BaseHTTPRequestHandler):
 @pytest.fixture
 def url() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Refusing)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 @pytest.mark.parametrize("given", [None, "intern.example", "*.example, 10.0.0.0/8"])

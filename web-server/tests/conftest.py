@@ -2,11 +2,10 @@
 
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from werkzeug.test import TestResponse
 
 from idrl_local import servers
 from idrl_testing.database import Database
+from idrl_testing.http_servers import HttpServer, serving
 from idrl_testing.processes import running
 from web_server.app import create_app
 from web_server.db import db
@@ -125,10 +125,8 @@ class Exchange(BaseHTTPRequestHandler):
         """Log no request."""
 
 
-class TasksStandIn(ThreadingHTTPServer):
+class TasksStandIn(HttpServer):
     """A fake tasks service, whose answers a test defines."""
-
-    request_queue_size = 128  # with the default of 5, connections are late by seconds
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Exchange)
@@ -136,21 +134,15 @@ class TasksStandIn(ThreadingHTTPServer):
         self.answer: Callable[[Exchange], None] = lambda exchange: exchange.respond(200, b"{}")
         self.url = f"http://127.0.0.1:{self.server_port}"
 
-    def handle_error(self, *_: object) -> None:
-        """Log no error: some tests have clients that disconnect."""
-
 
 ServeTasks = Callable[..., AbstractContextManager[TasksStandIn]]
 
 
 @contextmanager
 def _serving(port: int = 0) -> Iterator[TasksStandIn]:
-    with TasksStandIn(port) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    server = TasksStandIn(port)
+    with serving(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

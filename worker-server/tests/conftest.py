@@ -22,6 +22,7 @@ from flask.testing import FlaskClient
 
 from idrl_common import token_verifier as tokens
 from idrl_testing.database import Database
+from idrl_testing.http_servers import serving
 from idrl_testing.waiting import LIMIT_S, wait_until
 from worker_server import app as app_module, storage
 from worker_server.api import metrics
@@ -186,12 +187,8 @@ def site(site_folder: Path) -> Iterator[str]:
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(Handler, directory=str(site_folder))
     )
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_address[1]}"
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import io
 import tarfile
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.provision.tests.fake_machine import CHECKOUT, Cloud, Machine
+from idrl_testing.http_servers import serving
 
 
 @pytest.fixture
@@ -36,13 +36,10 @@ def cloud() -> Iterator[Cloud]:
         def log_message(self, *_: object) -> None:
             """Log no request."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        cloud.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    cloud.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with serving(server):
         yield cloud
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

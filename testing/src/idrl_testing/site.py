@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote
+
+from idrl_testing.http_servers import HttpServer, serving
 
 NO_HEADERS: Mapping[str, str] = {}
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -156,27 +158,15 @@ def _headers(page: Page) -> dict[str, str]:
     return {"Content-Type": page.content_type, "ETag": etag, "Accept-Ranges": "bytes"}
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128  # with the default of 5, connections are late by seconds
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore clients that disconnect."""
-
-
 @contextmanager
 def serve(host: str = "127.0.0.1", port: int = 0, folder: Path | None = None) -> Iterator[Site]:
     """Run the site on an address of this machine the system can reach; port 0 is a free one."""
-    server = _Server((host, port), Request)
+    server = HttpServer((host, port), Request)
     family = f"[{host}]" if server.address_family == socket.AF_INET6 else host
     site = Site(f"http://{family}:{server.server_address[1]}", folder=folder)
     server.RequestHandlerClass = type("SiteRequest", (Request,), {"site": site})
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
-    thread.start()
-    try:
-        yield site
-    finally:
-        site.stopping.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(server):
+        try:
+            yield site
+        finally:
+            site.stopping.set()

@@ -2,10 +2,11 @@
 
 import http.server
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from idrl_testing.http_servers import HttpServer, serving
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,6 @@ class _Request(http.server.BaseHTTPRequestHandler):
         """Log no request: tests keep the messages themselves."""
 
 
-class _Server(http.server.ThreadingHTTPServer):
-    request_queue_size = 128  # with the default of 5, connections are late by seconds
-
-
 @contextmanager
 def receive(respond: Callable[[Message], Answer | None], host: str = "127.0.0.1") -> Iterator[str]:
     """Take messages while the block runs, each in a thread of its own; yield the server's URL.
@@ -55,12 +52,6 @@ def receive(respond: Callable[[Message], Answer | None], host: str = "127.0.0.1"
     `respond` returns the answer; without one the connection breaks off.
     """
     handler = type("WebhookRequest", (_Request,), {"respond": staticmethod(respond)})
-    server = _Server((host, 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
-    thread.start()
-    try:
+    server = HttpServer((host, 0), handler)
+    with serving(server):
         yield f"http://{host}:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -6,7 +6,6 @@ import queue
 import random
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from idrl_testing.http_servers import serving
 from worker_server.media import FrameRange, probe
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -58,12 +58,8 @@ def site(clip: Path, wanted: dict[str, Any]) -> Iterator[tuple[str, "queue.Queue
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/", reports
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}/", reports
 
 
 def played(clip: Path, wanted: dict[str, Any], scratch: Path) -> dict[str, Any]:
