@@ -78,7 +78,7 @@ def problem(answer: requests.Response, status: int, code: str) -> requests.Respo
 def test_no_work_without_the_share(
     machines: Machines, person: PatientApiClient, videos: str
 ) -> None:
-    """A folder that is no mounted share is left alone; a later mount is found without restart."""
+    """A share that is not mounted is left alone; a later mount is found without restart."""
     task_id = person.submit(f"{videos}/short.mp4")["task_id"]
     address = f"http://{machines.engine.gateway()}:{TASKS_PORT}/ready"
     away = {"ok": False, "detail": "ShareAway"}

@@ -134,7 +134,7 @@ def test_login_requires_both_fields(anonymous: Api, body: dict[str, object]) -> 
 
 
 def forged_tokens(token: str) -> dict[str, str]:
-    """Return tokens that look like a real one and are none."""
+    """Return invalid tokens that look like a valid one."""
     claims = jwt.decode(token, options={"verify_signature": False})
     head, body, signature = token.split(".")
     other = (

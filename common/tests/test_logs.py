@@ -226,7 +226,7 @@ def test_no_line_has_a_token(log: Log) -> None:
         ("eyJeyJ.eyJ.eyJ eyJ.eyJ", "- eyJ.eyJ"),
     ],
 )
-def test_tokens_are_found_between_what_is_none(log: Log, text: str, logged: str) -> None:
+def test_tokens_are_found_between_other_text(log: Log, text: str, logged: str) -> None:
     logging.getLogger("some.module").error(text)
     assert log.lines()[0]["message"] == logged
 

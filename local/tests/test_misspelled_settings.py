@@ -43,7 +43,7 @@ def lines_of_up(home: Path, **environment: str) -> list[str]:
 def test_misspelled_setting_is_named_with_the_one_that_is_meant(
     tmp_path: Path, name: str, meant: str
 ) -> None:
-    expected = f"{name} is no setting of idrl and has no effect: is {meant} meant?"
+    expected = f"{name} is not a setting of idrl and has no effect: is {meant} meant?"
     assert lines_of_up(tmp_path / "home", **{name: "7"}) == [expected]
 
 

@@ -334,7 +334,7 @@ def test_logs_have_no_token_of_a_share_link(edge: "Edge") -> None:
         ("/" + "e" * 7800 + "eyJ.b.c", "/" + "e" * 7800 + "-"),
     ],
 )
-def test_tokens_are_found_between_what_is_none(edge: "Edge", path: str, logged: str) -> None:
+def test_tokens_are_found_between_other_text(edge: "Edge", path: str, logged: str) -> None:
     requests.get(edge.url + path, timeout=30)
     (line,) = edge.access_log().splitlines()
     assert json.loads(line)["path"] == logged

@@ -150,7 +150,7 @@ def test_up_continues_where_the_reader_of_its_output_has_ended(
     if unread == "stderr":
         assert f"idrl is up at http://127.0.0.1:{ports.nginx}" in printed
     else:
-        assert "RENDER_CRFF is no setting of idrl" in errors
+        assert "RENDER_CRFF is not a setting of idrl" in errors
         assert "BrokenPipe" not in errors
 
 

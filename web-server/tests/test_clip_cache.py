@@ -112,7 +112,7 @@ def test_date_that_nginx_reads_otherwise_bypasses_the_cache(
     date: str,
     other: dict[str, str],
 ) -> None:
-    """Beside If-Match it must be ignored, as one that is no date (RFC 9110 §13.1.4)."""
+    """Beside If-Match it must be ignored, as an invalid date is (RFC 9110 §13.1.4)."""
     tasks.answer = responding(200, **{"Content-Length": "1000"})
     answer = caching.get(CLIP, headers={**headers, **other, "If-Unmodified-Since": date})
     assert answer.headers["X-Accel-Redirect"] == f"/_tasks{CLIP}"

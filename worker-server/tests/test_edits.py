@@ -103,7 +103,7 @@ def test_segments_of_a_batch_count_for_each_item(
 
 
 @pytest.mark.parametrize("number", ["1e400", "NaN"])
-def test_number_that_is_none_is_refused(client: FlaskClient, auth: Auth, number: str) -> None:
+def test_invalid_number_is_refused(client: FlaskClient, auth: Auth, number: str) -> None:
     body = f'{{"url": "{URL}", "edit": {{"start_s": {number}}}}}'
     response = client.post("/tasks", data=body, content_type="application/json", headers=auth())
     assert response.status_code == 400

@@ -23,7 +23,7 @@ def _delivery(url: str) -> Delivery:
     return Delivery(*event, 1, now, url, (b"x" * 32,), "{}")
 
 
-def test_an_answer_whose_headers_do_not_end_in_time_is_none() -> None:
+def test_headers_that_do_not_end_in_time_are_a_timeout() -> None:
     """The connection is shut down then, and an end within the headers looks like their end."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -80,7 +80,7 @@ def _outcome_of(answer: bytes) -> Outcome:
         b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n",
     ],
 )
-def test_answer_cut_off_within_its_headers_is_none(answer: bytes) -> None:
+def test_answer_cut_off_within_its_headers_is_a_failure(answer: bytes) -> None:
     """What answered may be a proxy of a receiver that has died."""
     assert _outcome_of(answer) == Outcome(error_code="receiver_unavailable")
 

@@ -24,7 +24,7 @@ PROBLEM = (
 
 @pytest.fixture(scope="module")
 def other_site() -> Iterator[Site]:
-    """A web site that is no idrl system, and refuses one key as idrl would."""
+    """A web site that is not an idrl system, and refuses one key as idrl would."""
     with web_site.serve() as site:
         site.add("usage", answer=lambda request: request.send(401, PROBLEM))
         yield site

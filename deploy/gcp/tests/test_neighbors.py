@@ -27,7 +27,7 @@ def test_teardown_leaves_other_databases_and_networks(fake_project: FakeProject)
 
 
 @pytest.mark.parametrize("region", ["EU", "europe-west1-b"])
-def test_a_region_that_is_none_makes_nothing(fake_project: FakeProject, region: str) -> None:
+def test_an_unknown_region_makes_nothing(fake_project: FakeProject, region: str) -> None:
     done = fake_project.up(f"region={region}")
     assert (done.code, "region_invalid" in done.output) == (1, True)
     assert not fake_project.project().buckets

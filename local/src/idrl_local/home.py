@@ -201,7 +201,7 @@ def port_from_environment(environment: Mapping[str, str]) -> int:
 
 
 def number_from_environment(environment: Mapping[str, str], name: str, default: int) -> int:
-    """Return a whole number of seconds or the like; raise HomeUnusable when it is none."""
+    """Return a whole number of seconds or the like; raise HomeUnusable for any other text."""
     value = environment.get(name) or str(default)
     if not value.isascii() or not value.isdigit():
         raise HomeUnusable(f"{name} must be a whole number, not {value!r}")

@@ -79,7 +79,7 @@ def misspelled(environment: Mapping[str, str]) -> list[str]:
         if name.upper() not in known and len(name) >= _SHORTEST_MISSPELLED and is_passed_on(name)
     ]
     return [
-        f"{name} is no setting of idrl and has no effect: is {meant} meant?"
+        f"{name} is not a setting of idrl and has no effect: is {meant} meant?"
         for name in unknown
         for meant in difflib.get_close_matches(name.upper(), known, 1, _MIN_SIMILARITY)
     ]

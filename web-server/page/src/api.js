@@ -164,7 +164,7 @@ async function failure(answer) {
   return new ApiError(answer.status, await problemOf(answer), retryAfterS);
 }
 
-/** Return the problem document of a response; {} if it is none, such as HTML or another API's JSON.
+/** Return the problem document of a response; {} for any other, such as HTML or another API's JSON.
  * @param {Response} answer */
 async function problemOf(answer) {
   try {

@@ -155,7 +155,7 @@ def test_late_answer_to_the_first_account_is_not_shown_to_the_next(
     _see_no_rows_as_the_next_account(visitor)
 
 
-def test_title_of_the_log_in_screen_is_none_of_the_account(
+def test_title_of_the_log_in_screen_does_not_name_the_account(
     visitor: Visitor, system: RunningSystem
 ) -> None:
     page = visitor.page

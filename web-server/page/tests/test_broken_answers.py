@@ -1,4 +1,4 @@
-"""Answers and addresses that are none: the page stays, and goes on by itself."""
+"""Invalid answers and addresses: the page stays, and continues by itself."""
 
 import re
 from typing import Any
@@ -64,7 +64,7 @@ def test_deleted_account_is_out_in_the_other_tab(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("answer", [PORTAL, CUT_OFF, PROXY], ids=["portal", "cut off", "proxy"])
-def test_shown_task_survives_an_answer_that_is_none(
+def test_shown_task_survives_an_invalid_answer(
     visitor: Visitor, video_url: str, answer: dict[str, Any]
 ) -> None:
     task_id = visitor.submit(video_url)
@@ -77,9 +77,7 @@ def test_shown_task_survives_an_answer_that_is_none(
     visitor.page.locator(".banner").wait_for(state="detached")
 
 
-def test_form_can_be_sent_again_after_an_answer_that_is_none(
-    visitor: Visitor, video_url: str
-) -> None:
+def test_form_can_be_sent_again_after_an_invalid_answer(visitor: Visitor, video_url: str) -> None:
     _answer(visitor, "**/tasks", PORTAL)
     visitor.page.fill("#links", video_url)
     visitor.page.locator("form button.primary").click()
@@ -107,7 +105,7 @@ def test_call_without_a_response_is_noticed(new_visitor: NewVisitor) -> None:
 
 
 @pytest.mark.parametrize("address", ["task/%E0%A4%A", "nothing", "task", "constructor"])
-def test_address_that_is_none_shows_a_screen(visitor: Visitor, address: str) -> None:
+def test_invalid_address_shows_a_screen(visitor: Visitor, address: str) -> None:
     visitor.page.goto("about:blank")
     visitor.open(address)
     visitor.page.wait_for_selector("h1")

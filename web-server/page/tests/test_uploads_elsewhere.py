@@ -1,4 +1,4 @@
-"""Uploads while the reader does something else, and files that are none."""
+"""Uploads while the user does something else, and what is not a file."""
 
 import re
 

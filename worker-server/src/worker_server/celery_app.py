@@ -43,7 +43,7 @@ redis_transport.Transport.connection_errors = (
 
 
 class NotAMessage(ValueError):
-    """What was in the queue is no message of Celery's."""
+    """What was in the queue is not a message of Celery's."""
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401 # JSON has no types
@@ -68,7 +68,7 @@ class _Message(virtual.Message):
 
 
 class _Channel(redis_transport.Channel):
-    """Drops what is no message, as another program or a person may have put it into a queue.
+    """Drops what is not a message, as another program or a person may have put it there.
 
     kombu lets it end the worker's main process. Nothing is lost: the sweeper sends the wake-ups
     that are missing.
@@ -81,7 +81,7 @@ class _Channel(redis_transport.Channel):
             return bool(super()._brpop_read(**options))  # type: ignore[misc] # not in the stubs
         except NotAMessage as error:
             reason = type(error.__cause__ or error).__name__
-            _log.error("dropped what is no message of Celery's: %s", reason)
+            _log.error("dropped what is not a message of Celery's: %s", reason)
             return True
 
 

@@ -49,7 +49,7 @@ Hosts = Annotated[
 
 
 def _with_a_host(url: str) -> str:
-    """Return the URL; raise where it has no host or its port is none."""
+    """Return the URL; raise ValueError where it has no host or an invalid port."""
     try:
         parts = urlsplit(url)
         is_right = bool(parts.hostname) and parts.port != 0

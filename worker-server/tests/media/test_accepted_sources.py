@@ -209,7 +209,7 @@ def test_a_recorder_that_was_stopped_within_the_header_of_a_fragment(
 
 
 @pytest.mark.parametrize("name", ["s.ts", "s.mkv", "s.mp4"])
-def test_sound_that_is_announced_and_never_comes_is_none(
+def test_announced_sound_without_packets_is_no_sound(
     name: str, make: Make, prepared: Prepared
 ) -> None:
     arguments = f"{PICTURE.format(seconds=2)} {CLICKS.format(seconds=2)} {X264} -c:a aac"

@@ -105,7 +105,7 @@ def test_process_started_by_a_child_is_killed_with_it(before: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["b'nonsense'", "b'[' * 100_000", "b'[]'", "b' ' * 2**26"])
-def test_answer_that_is_none_is_a_crash(written: str) -> None:
+def test_invalid_answer_is_a_crash(written: str) -> None:
     with pytest.raises(ChildCrashed):
         answer_of(f"{BEGIN}sys.stdout.buffer.write({written})")
 

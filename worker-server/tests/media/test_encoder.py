@@ -53,7 +53,7 @@ def failure(command: list[str], scratch: Path, **options: Any) -> EncodeFailed: 
 
 
 def await_death(pid: int) -> None:
-    """Return when a process that is no child of this one is gone."""
+    """Return when a process that is not a child of this one is gone."""
     wait_until(lambda: not is_alive(pid))
 
 

@@ -1,4 +1,4 @@
-"""Files are known by their first bytes: what is no video is refused by its name."""
+"""Files are known by their first bytes: what is not a video is refused by its kind."""
 
 import subprocess
 import sys

@@ -218,7 +218,7 @@ def test_what_is_no_message_is_dropped_and_workers_go_on(
         system.wait(lambda: client.llen("fetch") == client.llen("render") == 0)
     check_run_once(system, [system.post(f"{site}/{sample(2)}")])
     assert worker.poll() is None
-    assert default_workers.log().count("dropped what is no message") == 2 * len(junk())
+    assert default_workers.log().count("dropped what is not a message") == 2 * len(junk())
 
 
 @pytest.mark.parametrize("is_alive", [True, False])

@@ -1,4 +1,4 @@
-"""The main job, by real workers: a link becomes clips; what is no video, a clear error."""
+"""The main job, by real workers: a link becomes clips; anything else, a clear error."""
 
 from collections.abc import Callable
 from pathlib import Path

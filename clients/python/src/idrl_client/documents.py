@@ -8,7 +8,7 @@ from idrl_client.errors import Unreachable
 
 
 def document(answer: requests.Response, *names: str) -> Any:  # noqa: ANN401 # JSON of the contract's shape
-    """Return the JSON object of a response; raise Unreachable if it is none with these fields."""
+    """Return the JSON object of a response; raise Unreachable for any other."""
     content = _json(answer)
     if not _has(content, names):
         raise not_idrl(answer)
@@ -24,7 +24,7 @@ def rows(answer: requests.Response, *names: str) -> Any:  # noqa: ANN401 # as ab
 
 
 def problem(answer: requests.Response) -> dict[str, Any]:
-    """Return the problem document; {} for what is none, such as `{"code": 404}` of another API."""
+    """Return the problem document; {} for any other, such as `{"code": 404}` of another API."""
     try:
         content = answer.json()
     except ValueError:

@@ -40,7 +40,7 @@ def _from_csv(path: Path, text: str) -> list[NewSegment]:
 
 
 def _is_segment(row: list[str], line: int) -> bool:
-    """Return whether the row is no empty line, no comment, and not the names of the columns."""
+    """Return whether the row is neither empty, nor a comment, nor the names of the columns."""
     first = row[0].strip() if row else "#"
     return not first.startswith("#") and (line, first) != (1, "start_s")
 

@@ -14,7 +14,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n"  # http.client skips this one
 
 
 class StrictResponse(HTTPResponse):
-    """Raises HTTPException where the headers do not end, or the status line is none."""
+    """Raises HTTPException where the headers do not end, or the status line is invalid."""
 
     fp: Any  # set to None by http.client where it closes the connection
     chunked: bool

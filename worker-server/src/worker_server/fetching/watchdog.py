@@ -72,7 +72,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def storing(self) -> Iterator[None]:
-        """Put the deadline off by the time in the block: a share that hangs is no slow source."""
+        """Put the deadline off by the time in the block: the share may hang, not the source."""
         began = time.monotonic()
         with self._lock:
             self._is_storing = True
