@@ -226,6 +226,24 @@ def test_half_open_connections_of_one_address_leave_others_in(
             pass
 
 
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_bodies_of_refused_uploads_that_do_not_come_leave_others_in(
+    running: System, noisy: Caller, other: Caller, method: str
+) -> None:
+    """nginx passes the bodies of uploads on as they come, also those of calls that do not exist."""
+    head = f"{method} /uploads/{uuid.uuid4()} HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(MANY):
+            slow = socket.create_connection(
+                ("127.0.0.1", running.port), timeout=30, source_address=(NOISY_ADDRESS, 0)
+            )
+            authorized = f"{head}Authorization: Bearer {noisy.token}\r\n\r\n"
+            stack.enter_context(slow).sendall(authorized.encode())
+        with others_stay_fast(other):
+            made = other.call("POST", "/uploads", b"", Tus_Resumable="1.0.0", Upload_Length="9")
+            assert made[0] == 201
+
+
 @pytest.mark.parametrize("kind", ["clips", "ZIPs"])
 def test_slow_readers_of_one_account_leave_others_in(
     running: System, noisy: Caller, other: Caller, short_video: str, kind: str

@@ -4,6 +4,7 @@ import hashlib
 import io
 import socket
 import threading
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,44 @@ def test_other_methods_in_the_header_are_refused(uploads: Uploads, method: str) 
 def test_method_in_a_header_counts_for_uploads_alone(client: FlaskClient, auth: Auth) -> None:
     headers = {**auth(), "X-HTTP-Method-Override": "GET"}
     assert problem(client.post("/tasks", headers=headers)) == (415, "unsupported_media_type")
+
+
+class UnreadBody(io.BytesIO):
+    """A body that is counted as read by its first read."""
+
+    is_read = False
+
+    def read(self, *_: Any) -> bytes:  # noqa: ANN401 # as BytesIO's
+        self.is_read = True
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "names", "refusal"),
+    [
+        ("PUT", "/uploads/{}", ["Authorization"], 405),
+        ("PATCH", "/uploads", ["Authorization"], 405),
+        ("POST", "/uploads/{}", ["Authorization"], 405),
+        ("POST", "/uploads/{}/none", ["Authorization"], 404),
+        ("DELETE", "/uploads/{}", ["Authorization"], 412),
+        ("GET", "/uploads", [], 401),
+    ],
+)
+def test_refused_call_does_not_wait_for_its_body(
+    uploads: Uploads, method: str, path: str, names: list[str], refusal: int
+) -> None:
+    """nginx passes it on as it comes: its sender would hold a thread."""
+    body = UnreadBody()
+    stream = {"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": "1000"}
+    response = uploads.client.open(
+        path.format(uuid.uuid4()),
+        method=method,
+        headers={name: uploads.headers[name] for name in names},
+        environ_overrides=stream,
+    )
+    assert (response.status_code, body.is_read) == (refusal, False)
+    response.close()
+    assert body.is_read
 
 
 def test_long_call_with_a_checksum_is_ended_if_it_is_slow_too(

@@ -17,7 +17,6 @@ from worker_server.api import (
     change_views,
     clip_queries,
     long_documents,
-    method_override,
     poster_views,
     queries,
     rate_limits,
@@ -31,9 +30,11 @@ from worker_server.api import (
 from worker_server.api.archives import ArchiveSender, NoClips
 from worker_server.api.batch_queries import BatchNotFound
 from worker_server.api.clips import ClipSender
+from worker_server.api.method_override import OverrideUploadMethods
 from worker_server.api.metrics import WorkCollector
 from worker_server.api.poster_queries import PosterNotFound
 from worker_server.api.served_bytes import ServedBytes
+from worker_server.api.upload_bodies import AnswerBeforeBody
 from worker_server.api.upload_choices import UPLOAD_PROBLEMS
 from worker_server.brand_drafts import BrandsBusy
 from worker_server.brand_making import draw_preview, make_brand
@@ -105,7 +106,7 @@ def create_app(
         "tasks", __name__, engine_options, PROBLEMS, lambda: identify(verifier), OPEN_ENDPOINTS
     )
     app = create_service(service, settings)
-    middleware = method_override.OverrideUploadMethods(app.wsgi_app)
+    middleware = OverrideUploadMethods(AnswerBeforeBody(app.wsgi_app))
     app.wsgi_app = middleware  # type: ignore[method-assign] # Flask's documented way
     with app.app_context():
         settings_module.attach(settings)

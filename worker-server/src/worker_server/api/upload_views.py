@@ -11,7 +11,6 @@ from idrl_common.access import caller
 from idrl_common.paging import PageQuery, page_response
 from idrl_common.problems import Problem
 from idrl_common.times import utc_text
-from idrl_common.wsgi import DRAIN_AFTERWARDS
 from worker_server.api import services, tus, upload_receiving
 from worker_server.api.body_deadlines import BodyDeadlines
 from worker_server.api.ids import parse_id
@@ -98,7 +97,6 @@ def _add_hooks(routes: Blueprint) -> None:
     @routes.before_request
     def allow_large_bodies() -> None:
         request.max_content_length = current().fetch_max_bytes
-        request.environ[DRAIN_AFTERWARDS] = True
 
     # Of the app: a path or a method that does not exist belongs to no blueprint.
     @routes.after_app_request
