@@ -53,6 +53,14 @@ export function onPlace(state, show) {
   else scrollTo(0, 0);
 }
 
+/** Begin another history entry of the screen that is shown, which stays where it is scrolled to.
+ * @param {string} url */
+export function pushEntry(url) {
+  note();
+  history.pushState(null, "", url);
+  visit = begin();
+}
+
 /** Scroll and focus as soon as the page is long enough, unless the user does something before.
  * @param {Left} place */
 function restore({ y, row }) {
