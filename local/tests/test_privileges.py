@@ -81,6 +81,28 @@ def test_home_of_root_is_given_to_the_user_and_links_are_not_followed(folder: Pa
 
 
 @needs_root
+@pytest.mark.parametrize("was_open", [False, True])
+def test_other_users_read_no_clip_and_no_log(folder: Path, was_open: bool) -> None:
+    """The home itself is open, for the system's user; 0.1.0 closed the home and no folder."""
+    home = Home(folder / "home")
+    home.create()
+    folders = (home.data, home.logs, home.run, home.share)
+    clip = home.share / "clip.mp4"
+    clip.write_text("an account's")
+    if was_open:
+        for each in folders:
+            each.chmod(0o755)
+            os.chown(each, NOBODY.pw_uid, NOBODY.pw_gid)
+    privileges.command_for_root(home, ["up"], {})
+    assert {each: each.stat().st_mode & 0o077 for each in folders} == dict.fromkeys(folders, 0)
+    daemon = privileges.unprivileged(["cat", str(clip)], pwd.getpwnam("daemon"))
+    read = subprocess.run(daemon, capture_output=True, text=True, check=False)
+    assert (read.returncode, read.stdout) == (1, "")
+    own = privileges.unprivileged(["cat", str(clip)], NOBODY)
+    assert subprocess.run(own, capture_output=True, text=True, check=True).stdout == "an account's"
+
+
+@needs_root
 def test_files_that_only_root_can_read_are_copied_for_the_user(folder: Path) -> None:
     home = Home(folder / "home")
     home.create()

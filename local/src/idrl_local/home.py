@@ -154,7 +154,7 @@ class Home:
         try:
             self.root.mkdir(parents=True, mode=0o700, exist_ok=True)
             for folder in (self.data, self.logs, self.run, self.share):
-                folder.mkdir(exist_ok=True)
+                folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise HomeUnusable(
                 f"IDRL_HOME={self.root} cannot be used: {error.strerror} ({error.filename});"

@@ -180,7 +180,10 @@ def _has_right(status: os.stat_result, user: pwd.struct_passwd, right_of_others:
 
 
 def _prepare(home: Home, user: pwd.struct_passwd, *, needs_secrets: bool) -> None:
-    """Create the folders and chown them to the user; the home itself stays root's."""
+    """Create the folders, chown them to the user and close them to others.
+
+    The home itself stays root's, open to the user.
+    """
     home.create()
     if needs_secrets:
         home.secrets()
@@ -190,8 +193,17 @@ def _prepare(home: Home, user: pwd.struct_passwd, *, needs_secrets: bool) -> Non
     for folder in (home.data, home.logs, home.run, home.share, home.sample_folder, home.scratch):
         folder.mkdir(mode=0o700, exist_ok=True)
         _chown_tree(folder, user)
+        _close_to_others(folder)
     with contextlib.suppress(FileNotFoundError):  # lost, or before the first start
         os.chown(home.secrets_file, user.pw_uid, user.pw_gid, follow_symlinks=False)
+
+
+def _close_to_others(folder: Path) -> None:
+    """Remove the rights of others on a folder of an earlier release, whose home was closed."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & 0o077:
+        with contextlib.suppress(PermissionError):  # a file server that takes root for nobody
+            folder.chmod(mode & ~0o077)
 
 
 def _require_in_namespace(user: pwd.struct_passwd) -> None:
