@@ -23,6 +23,14 @@ _PSQL = (
 )
 _END = "end of the list"
 _STOP = ("--set=ON_ERROR_STOP=1",)
+# An operator may have set limits for all sessions of the database; pg_dump exempts itself too. A
+# server before PostgreSQL 17 knows no transaction_timeout.
+_NO_TIME_LIMITS = """
+    SET statement_timeout = 0;
+    SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN (
+        'idle_in_transaction_session_timeout', 'lock_timeout', 'transaction_timeout'
+    ) \\g /dev/null
+"""
 # Among the first lines of every script of pg_restore 17 and later, and unknown to a server before
 # PostgreSQL 17: it would refuse the restore.
 _NEWER_SETTING = b"SET transaction_timeout = 0;\n"
@@ -72,7 +80,7 @@ class Database:
 
     def execute(self, script: str) -> list[list[str]]:
         """Run a psql script and return the rows it prints. Raises Failed."""
-        output = self._run([*_PSQL, *_STOP], script)
+        output = self._run([*_PSQL, *_STOP], _NO_TIME_LIMITS + script)
         return [line.split("\t") for line in output.splitlines()]
 
     def stored_files(self) -> list[StoredFile]:
@@ -86,7 +94,8 @@ class Database:
             assert session.stdin is not None  # noqa: S101 # both are pipes
             assert session.stdout is not None  # noqa: S101 # it was requested
             session.stdin.write(
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot();\n"
+                f"{_NO_TIME_LIMITS}BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+                " SELECT pg_export_snapshot();\n"
             )
             session.stdin.flush()
             snapshot = session.stdout.readline().strip()
@@ -134,7 +143,7 @@ class Database:
     ) -> list[StoredFile]:
         """Begin a transaction with what is in the dump; return the files that it names."""
         assert session.stdin is not None  # noqa: S101 # it is a pipe
-        session.stdin.write("\\o /dev/null\nBEGIN;\n")
+        session.stdin.write(f"\\o /dev/null\n{_NO_TIME_LIMITS}BEGIN;\n")
         session.stdin.flush()
         command = ("pg_restore", "--no-owner", "--file=-", str(dump))
         with self._start(command) as script:

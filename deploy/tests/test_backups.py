@@ -5,10 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from idrl_testing.database import Database
 
 if TYPE_CHECKING:
     from conftest import Installation, Saved
@@ -91,6 +95,28 @@ def test_unmounted_share_is_refused(fresh: Installation, live: Installation, sav
 def test_folder_without_backup_is_refused(fresh: Installation, tmp_path: Path) -> None:
     refused(fresh.run("restore", tmp_path / "nowhere"), "backup_incomplete")
     refused(fresh.run("restore", tmp_path), "backup_incomplete")
+
+
+@pytest.mark.parametrize("name", ["idle_in_transaction_session_timeout", "statement_timeout"])
+def test_time_limits_of_the_database_end_no_backup_and_no_restore(
+    fresh: Installation, live: Installation, saved: Saved, name: str
+) -> None:
+    task = live.add_task()
+    with time_limit(live.database, name), time_limit(fresh.database, name):
+        done = fresh.run("restore", saved())
+        assert done.returncode == 0, done.stderr
+    assert fresh.statuses(task) == ("done", ["done"])
+
+
+@contextmanager
+def time_limit(database: Database, name: str) -> Iterator[None]:
+    """Let every new session of the database have this limit, of a millisecond."""
+    database.execute(f"ALTER DATABASE {database.name} SET {name} = '1ms'")
+    try:
+        yield
+    finally:
+        server = Database(database.port, name="postgres")
+        server.execute(f"ALTER DATABASE {database.name} RESET {name}")
 
 
 @pytest.mark.parametrize("name", ["database.dump", "left_out.json"])
