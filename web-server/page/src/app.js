@@ -15,7 +15,7 @@ import { System } from "./screens/system.js";
 import { Task } from "./screens/task.js";
 import { Tasks } from "./screens/tasks.js";
 import { isStillIn, startError, state, user } from "./session.js";
-import { Dialog, Failure, html, LiveRegion, LostConnection } from "./ui.js";
+import { Dialog, Failure, html, LiveRegion, LostConnection, MissedFailure, Notice } from "./ui.js";
 import { LANGUAGES, language, setLanguage, t } from "./words.js";
 
 const READY_MS = 60_000;
@@ -54,7 +54,8 @@ function OwnPage() {
       </div>
     </header>
     <${LostConnection} />
-    ${isStillIn.value && html`<p class="banner" role="alert">${t("nav.still_in")}</p>`}
+    ${isStillIn.value && html`<${Notice} onClose=${() => (isStillIn.value = false)}>${t("nav.still_in")}<//>`}
+    <${MissedFailure} />
     <main id="main" tabindex="-1">${isOut ? html`<${SignIn} />` : html`<${Screen} key=${user.value?.user_id} />`}</main>
     ${isHelpOpen.value && html`<${KeysDialog} />`}
     ${state.value === "expired" && html`<${LogInDialog} />`}

@@ -62,7 +62,7 @@ class Rest extends Poller {
 export function usePages(path) {
   const first = usePolled(path, () => EVERY_MS);
   const rests = useSignal(/** @type {Rest[]} */ (left.get(path) || []));
-  const showing = useAttempt();
+  const showing = useAttempt({ isRead: true });
   const pages = [first, ...rests.value];
   const links = pages.map(({ state }) => state.value.headers && nextPage(state.value.headers));
   const { value, error } = first.state.value;

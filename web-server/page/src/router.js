@@ -59,6 +59,9 @@ export function forgetQueries() {
   read();
 }
 
+/** Return whether this section is shown. @param {string} section */
+export const isOn = (section) => (place.value[0] || "new") === section;
+
 /** @param {string[]} parts */
 export const linkTo = (...parts) => `#/${parts.map(encodeURIComponent).join("/")}`;
 /** @param {string[]} parts */

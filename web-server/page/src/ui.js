@@ -5,6 +5,7 @@ import htm from "htm";
 import { h } from "preact";
 import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { ApiError } from "./api.js";
+import { missed, reporter } from "./missed.js";
 import { connection } from "./poll.js";
 import { uptimeMs } from "./time.js";
 import { adviceOf, ago, clock, t } from "./words.js";
@@ -39,6 +40,20 @@ export function LostConnection() {
   const { isLost, isReached, lastMs } = connection.value;
   if (!isLost) return null;
   return html`<p class="banner"><span role="alert">${t(isReached ? "offline.system" : "offline")}</span> ${t("offline.since", { ago: ago(new Date(lastMs).toISOString()) })}</p>`;
+}
+
+/** Something that is shown on all screens until it is closed. @param {{onClose: () => void, children: any}} props */
+export function Notice({ onClose, children }) {
+  return html`<div class="banner notice"><p class="long" role="alert">${children}</p>
+    <button class="quiet" onClick=${onClose} aria-label=${t("action.close")}>✕</button></div>`;
+}
+
+/** Says what became of an action whose screen was left before it failed. */
+export function MissedFailure() {
+  if (!missed.value) return null;
+  const { error, name, href } = missed.value;
+  const [reason = error] = error.errors;
+  return html`<${Notice} onClose=${() => (missed.value = null)}><a href=${href}>${name}</a>: ${adviceOf(reason.code, reason.message)}<//>`;
 }
 
 /** An error as a sentence, which alone is announced: each try of a poll gives another request id.
@@ -87,18 +102,26 @@ function setAttribute(element, name, value) {
 }
 
 /** Return `attempt`, which runs an action, and its error. While one runs, another (a double click) does nothing.
- * `inTurn` runs an action after those that run: one that was confirmed, so no double click. */
-export function useAttempt() {
+ * `inTurn` runs an action after those that run: one that was confirmed, so no double click. An error that comes
+ * when the screen was left is shown all the same, unless the action only reads.
+ * @param {{isRead?: boolean}} [options] */
+export function useAttempt({ isRead = false } = {}) {
   const error = useSignal(/** @type {ApiError | null} */ (null));
   const isBusy = useSignal(false);
   const last = useRef(/** @type {Promise<void>} */ (Promise.resolve()));
+  const isLeft = useRef(false);
+  useEffect(() => () => {
+    isLeft.current = true;
+  }, []);
   const run = async (/** @type {() => Promise<any>} */ act) => {
     isBusy.value = true;
+    const report = reporter();
     try {
       await act();
     } catch (failure) {
       if (!(failure instanceof ApiError)) throw failure;
       error.value = failure;
+      if (isLeft.current && !isRead) report(failure);
     } finally {
       isBusy.value = false;
     }

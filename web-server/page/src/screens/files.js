@@ -3,8 +3,9 @@
 import { computed, effect, signal, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call, isOfProxy } from "../api.js";
+import { reporter } from "../missed.js";
 import { usePolled } from "../poll.js";
-import { goTo, place } from "../router.js";
+import { goTo, isOn } from "../router.js";
 import { state } from "../session.js";
 import { uptimeMs } from "../time.js";
 import { announce, Bar, Failure, html, useAttempt } from "../ui.js";
@@ -73,6 +74,7 @@ async function send(row, itemOf) {
   const { file, isAlone } = row;
   const { signal } = row.canceling;
   if (signal.aborted) return;
+  const report = reporter(file.name, "#/new");
   const onProgress = (/** @type {number} */ sentBytes, isWaiting = false) => {
     const begun = rowOf(file)?.begun || (isWaiting ? null : { ms: uptimeMs(), bytes: sentBytes });
     change(file, { sentBytes, isWaiting, begun });
@@ -94,6 +96,7 @@ async function send(row, itemOf) {
     const [reason = error] = error.errors;
     const choices = error.errors.length ? null : rowOf(file)?.choices; // refused ones are replaced by the form's
     change(file, { error: adviceOf(reason.code, reason.message), choices });
+    if (!isOn("new")) report(error);
   }
 }
 
@@ -114,8 +117,7 @@ export function Files({ itemOf, isOtherwiseEmpty, onSent, onLinks }) {
     if (!made.length) return;
     announce(t("new.accepted"));
     // After a single file open its task, to wait for the clips; otherwise stay on this screen.
-    const [section = "new"] = place.value;
-    if (rows.value.length > 1 || section !== "new" || !isOtherwiseEmpty()) return;
+    if (rows.value.length > 1 || !isOn("new") || !isOtherwiseEmpty()) return;
     onSent();
     goTo("task", made[0].taskId);
     rows.value = [];

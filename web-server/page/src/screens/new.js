@@ -1,10 +1,11 @@
 // @ts-check
 // The form for new tasks: links, one on each line; several links become a batch.
-import { batch, effect, signal, useSignal } from "@preact/signals";
-import { useRef } from "preact/hooks";
+import { batch, effect, signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 import { ApiError, call } from "../api.js";
+import { missed, reporter } from "../missed.js";
 import { usePolled } from "../poll.js";
-import { goTo, linkTo, place } from "../router.js";
+import { goTo, isOn, linkTo } from "../router.js";
 import { user } from "../session.js";
 import { announce, Choice, Failure, Field, html } from "../ui.js";
 import { t } from "../words.js";
@@ -27,6 +28,18 @@ const name = signal("");
 const edit = signal(/** @type {Record<string, any>} */ (USUAL));
 /** Whose content it is, by user_id; 0 without a session. */
 let owner = 0;
+
+// What became of it, also if the screen was left meanwhile.
+const sending = signal(/** @type {any} */ (null));
+const error = signal(/** @type {ApiError | null} */ (null));
+const refused = signal(/** @type {Record<string, string>} */ ({}));
+const wrong = signal(/** @type {Record<string, string>} */ ({}));
+const accepted = signal(/** @type {string[] | null} */ (null));
+
+function forgetOutcome() {
+  accepted.value = error.value = null;
+  refused.value = wrong.value = {};
+}
 
 function clear() {
   links.value = name.value = "";
@@ -51,6 +64,8 @@ effect(() => {
   if (id === owner) return;
   if (owner) store({}); // logged out
   owner = id;
+  sending.value = null;
+  forgetOutcome();
   const kept = read();
   fill(kept.owner === owner ? kept : {});
 });
@@ -74,12 +89,13 @@ function read() {
 }
 
 export function NewTask() {
-  const busy = useSignal(false);
-  const error = useSignal(/** @type {ApiError | null} */ (null));
-  const refused = useSignal(/** @type {Record<string, string>} */ ({}));
-  const wrong = useSignal(/** @type {Record<string, string>} */ ({}));
-  const accepted = useSignal(/** @type {string[] | null} */ (null));
   const form = useRef(/** @type {any} */ (null));
+  useEffect(() => {
+    if (missed.value?.href === "#/new") missed.value = null; // shown by the form
+    return () => {
+      accepted.value = null; // it was seen
+    };
+  }, []);
   const sender = user.value?.user_id;
   const all = linksOf(links.value);
   const lines = [...new Set(all)];
@@ -96,15 +112,13 @@ export function NewTask() {
     }
     keepChoices(choices);
     clear();
-    const [section = "new"] = place.value;
-    if (section === "new") goTo(...where);
+    if (isOn("new")) goTo(...where);
   };
   const send = async () => {
-    if (busy.value || !lines.length || lines.length > MAX_LINES) return;
-    busy.value = true;
-    accepted.value = error.value = null;
-    refused.value = {};
-    wrong.value = {};
+    if (sending.value || !lines.length || lines.length > MAX_LINES) return;
+    const report = reporter(t("nav.new"), "#/new");
+    const content = (sending.value = { lines });
+    forgetOutcome();
     try {
       const choices = item(edit.value);
       const named = name.value ? { name: name.value } : {};
@@ -119,12 +133,15 @@ export function NewTask() {
       }
     } catch (failure) {
       if (!(failure instanceof ApiError)) throw failure;
+      if (sending.value !== content) return; // logged out meanwhile
+      if (!isOn("new")) report(failure);
       error.value = failure;
       refused.value = byLink(failure, lines);
       wrong.value = byField(failure);
-      showField(form.current, Object.keys(wrong.value)[0]);
+      if (form.current) showField(form.current, Object.keys(wrong.value)[0]);
+    } finally {
+      if (sending.value === content) sending.value = null;
     }
-    busy.value = false;
   };
   const leaveOut = () => {
     links.value = lines.filter((link) => !refused.value[link]).join("\n");
@@ -153,8 +170,8 @@ export function NewTask() {
       ${!Object.keys(wrong.value).length && html`<${Failure} error=${error.value} />`}
       ${accepted.value && html`<p class="good">✓ ${t("new.accepted")} <a href=${linkTo(...accepted.value)}>${t("files.open")}</a></p>`}
       <div class="actions">
-        <button class="primary" disabled=${busy.value || !lines.length || lines.length > MAX_LINES}>
-          ${busy.value ? t("new.sending") : lines.length > 1 ? t("new.send_many", { n: lines.length }) : t("new.send")}
+        <button class="primary" disabled=${!!sending.value || !lines.length || lines.length > MAX_LINES}>
+          ${sending.value ? t("new.sending") : lines.length > 1 ? t("new.send_many", { n: lines.length }) : t("new.send")}
         </button>
         <small class="with-keys">${t("new.shortcut")}</small>
       </div>

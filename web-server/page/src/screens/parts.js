@@ -78,7 +78,7 @@ function Player({ parts, number, onChange, onClose }) {
   const part = done[at];
   const next = done[at + 1];
   const previous = done[at - 1];
-  const { error, attempt } = useAttempt();
+  const { error, attempt } = useAttempt({ isRead: true });
   const again = useSignal(0);
   useEffect(() => {
     announce(t("part.number", { n: number + 1 }));

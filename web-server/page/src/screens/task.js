@@ -159,7 +159,7 @@ async function allOf(path) {
 /** @param {{path: string}} props */
 function Events({ path }) {
   const events = useSignal(/** @type {any[] | null} */ (null));
-  const { error, attempt } = useAttempt();
+  const { error, attempt } = useAttempt({ isRead: true });
   const load = (/** @type {any} */ event) => {
     if (event.target.open) attempt(async () => (events.value = await allOf(`${path}/events?max=1000`)));
   };

@@ -74,7 +74,7 @@ function NewWebhook({ onMade }) {
 function Webhook({ webhook, onDelete }) {
   const deliveries = useSignal(/** @type {any[] | null} */ (null));
   const { error, attempt, inTurn } = useAttempt();
-  const listing = useAttempt();
+  const listing = useAttempt({ isRead: true });
   const later = useRef(0);
   const loads = useRef(0);
   const isGone = useRef(false);
