@@ -38,10 +38,11 @@ def test_start_is_given_up_only_when_no_process_works(
         watch = Progress(home, 3, messages.append)
         deadline = time.monotonic() + 6
         is_made = True
-        while is_made and time.monotonic() < deadline:
+        # Without work it ends by itself, however late this process is.
+        while is_made and (time.monotonic() < deadline or not goes_on):
             is_made = watch.is_made("fetch")
             time.sleep(0.02)
         child.kill()
     assert is_made is goes_on
     assert messages[0] == "waiting for fetch (0 s)"
-    assert len(messages) > 2
+    assert len(messages) > 1
