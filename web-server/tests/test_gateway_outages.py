@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -70,17 +71,22 @@ def test_unsafe_methods_are_not_retried(
     assert len(tasks.seen) == 1
 
 
-def test_post_uses_a_new_connection_after_a_restart(
-    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
-) -> None:
-    closed = threading.Event()
+def respond_and_close(closed: threading.Event) -> Callable[[Exchange], None]:
+    """Answer, then close the connection and set the event; a call before that is sent on it."""
 
-    def answer_and_close(exchange: Exchange) -> None:
+    def answer(exchange: Exchange) -> None:
         exchange.respond(200, b"[]")
         exchange.hang_up()
         closed.set()
 
-    tasks.answer = answer_and_close
+    return answer
+
+
+def test_post_uses_a_new_connection_after_a_restart(
+    client: FlaskClient, tasks: TasksStandIn, headers: dict[str, str]
+) -> None:
+    closed = threading.Event()
+    tasks.answer = respond_and_close(closed)
     assert client.get("/tasks", headers=headers).status_code == 200
     assert closed.wait(LIMIT_S)
     assert client.post("/tasks", json={}, headers=headers).status_code == 200
@@ -92,11 +98,6 @@ def test_unreachable_tasks_service_is_502(make_app: MakeApp, headers: dict[str, 
     assert_problem(away.post("/tasks", json={}, headers=headers), 502, "tasks_unavailable")
 
 
-def respond_and_close(exchange: Exchange) -> None:
-    exchange.respond(200, b"[]")
-    exchange.hang_up()
-
-
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_calls_wait_for_a_tasks_service_that_restarts(
     make_app: MakeApp,
@@ -106,10 +107,12 @@ def test_calls_wait_for_a_tasks_service_that_restarts(
     method: str,
 ) -> None:
     monkeypatch.setattr(tasks_client, "_RESTART_S", LIMIT_S)
+    closed = threading.Event()
     with serve_tasks() as first:
-        first.answer = respond_and_close
+        first.answer = respond_and_close(closed)
         app = make_app(tasks_url=first.url, tasks_timeout_s=2 * LIMIT_S)
         assert app.test_client().get("/tasks", headers=headers).status_code == 200
+        assert closed.wait(LIMIT_S)
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(app.test_client().open, "/tasks", method=method, headers=headers)
         time.sleep(0.5)
@@ -126,10 +129,12 @@ def test_calls_do_not_wait_for_a_tasks_service_that_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tasks_client, "_RESTART_S", 0.5)
+    closed = threading.Event()
     with serve_tasks() as tasks:
-        tasks.answer = respond_and_close
+        tasks.answer = respond_and_close(closed)
         client = make_app(tasks_url=tasks.url).test_client()
         assert client.get("/tasks", headers=headers).status_code == 200
+        assert closed.wait(LIMIT_S)
     for _ in range(2):
         assert_problem(client.post("/tasks", json={}, headers=headers), 502, "tasks_unavailable")
 
