@@ -24,6 +24,7 @@ from worker_server.media.probing.colour_tags import ColourTags
 from worker_server.media.probing.completeness import check_complete, lacks_index
 from worker_server.media.probing.cropping import shown_box
 from worker_server.media.probing.display_order import lacks_display_times
+from worker_server.media.probing.dolby_vision import check_base_layer
 from worker_server.media.probing.ebml import names_cues
 from worker_server.media.probing.key_frames import index_is_right
 from worker_server.media.probing.packet_scan import PacketScanner, Scan
@@ -136,6 +137,7 @@ def _read_facts(path: Path, demuxer: str, limits: ProbeLimits) -> Source:
         scan = PacketScanner(container, video, list(sounds), demuxer, limits).run()
         if scan.frame is None or not scan.ticks or video.time_base is None:
             raise SourceError("source_damaged", "The video has no frame that can be decoded.")
+        check_base_layer(scan.frame)
         if demuxer != "avi" and lacks_display_times(path, demuxer, video.index):
             scan.note("the pictures' times are those of decoding")
         if _is_seekable(container, path, demuxer, video, scan) and not index_is_right(
