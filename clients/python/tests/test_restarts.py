@@ -1,10 +1,9 @@
 """A system that goes away in the middle of `idrl clip`, and comes back or does not."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -13,6 +12,7 @@ from idrl_client.clipping import Job
 from idrl_local import servers
 from idrl_testing import site as web_site
 from idrl_testing.clocks import Clock
+from idrl_testing.http_servers import serving
 from idrl_testing.site import Request, Site
 
 ACCOUNT = b'{"live_tasks": 0, "username": "ada"}'
@@ -41,12 +41,8 @@ class _System(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve(port: int) -> Iterator[None]:
-    with HTTPServer(("127.0.0.1", port), _System) as system:
-        thread = threading.Thread(target=system.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", port), _System)):
         yield
-        system.shutdown()
-        thread.join()
 
 
 @pytest.fixture
