@@ -24,13 +24,13 @@ from idrl_common import token_verifier as tokens
 from idrl_testing.database import Database
 from idrl_testing.http_servers import serving
 from idrl_testing.waiting import LIMIT_S, wait_until
-from worker_server import app as app_module, storage
+from worker_server import app as app_module, readiness, storage
 from worker_server.api import metrics
 from worker_server.app import create_app
 from worker_server.db import db
 from worker_server.jobs import runtime as runtime_module
 from worker_server.jobs.runtime import Runtime
-from worker_server.queue import claims, leases
+from worker_server.queue import claims, leases, workers
 from worker_server.queue.parts import Clip
 from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
@@ -89,6 +89,13 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app_module, "_READY_S", LIMIT_S)
     monkeypatch.setattr(metrics, "_DATABASE_TIMEOUT_S", LIMIT_S)
     monkeypatch.setattr(ShareMonitor.check, "__defaults__", (LIMIT_S,))
+
+
+@pytest.fixture
+def lasting_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker or sweeper that had one heartbeat is alive for as long as a busy machine tests."""
+    monkeypatch.setattr(workers, "ALIVE_S", LIMIT_S)
+    monkeypatch.setattr(readiness, "_MIN_SWEEP_AGE_S", LIMIT_S)
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ from worker_server.models import MetricIncrement
 from worker_server.queue import claims, totals, workers
 from worker_server.queue.wakeups import WakeupSender
 from worker_server.settings import Settings
-from worker_testing import claim_task, submit, task_of, waiting_wakeups
+from worker_testing import beating, claim_task, submit, task_of, waiting_wakeups
 
-pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
+pytestmark = pytest.mark.usefixtures("no_wakeups", "lasting_heartbeats", "app")
 ERRORS = [
     OSError(errno.EMFILE, "Too many open files"),
     RuntimeError("can't start new thread"),
@@ -113,16 +113,11 @@ def test_worker_sends_heartbeats_again(
     app: Flask, connections: FailingConnections, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(workers, "HEARTBEAT_EVERY_S", 0.05)
-    monkeypatch.setattr(workers, "ALIVE_S", 30)
     connections.fail(error)
-    heartbeat = WorkerHeartbeat(app, "test:7", ["render"])
-    heartbeat.start()
-    wait_until(lambda: connections.refused)
-    connections.error = None
-    try:
+    with beating(WorkerHeartbeat(app, "test:7", ["render"])):
+        wait_until(lambda: connections.refused)
+        connections.error = None
         wait_until(lambda: workers.liveness().workers.get("render"))
-    finally:
-        heartbeat.stop()
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)

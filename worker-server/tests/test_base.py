@@ -13,7 +13,7 @@ from worker_server.queue import claims, workers
 from worker_server.settings import Settings
 from worker_testing import claim_task, expire_leases, parts_of, processing, submit, task_of
 
-pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
+pytestmark = pytest.mark.usefixtures("no_wakeups", "lasting_heartbeats", "app")
 
 
 def test_paused_work_is_not_claimed(app: Flask, settings: Settings, runtime: Runtime) -> None:

@@ -19,7 +19,7 @@ from worker_server.queue import workers
 from worker_server.settings import Settings
 from worker_testing import expire_leases, files, parts_of, submit, task_of
 
-pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
+pytestmark = pytest.mark.usefixtures("no_wakeups", "lasting_heartbeats", "app")
 Sample = Callable[..., str]
 RunInstead = Callable[[str, str], None]
 

@@ -22,7 +22,7 @@ from worker_server.queue import cancellation, claims, workers
 from worker_server.settings import Settings
 from worker_testing import expire_leases, files, parts_of, submit, task_of, waiting_wakeups
 
-pytestmark = pytest.mark.usefixtures("no_wakeups", "app")
+pytestmark = pytest.mark.usefixtures("no_wakeups", "lasting_heartbeats", "app")
 Sample = Callable[..., str]
 
 

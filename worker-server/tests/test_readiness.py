@@ -20,7 +20,7 @@ from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
 from worker_testing import post, problem
 
-pytestmark = pytest.mark.usefixtures("patient")
+pytestmark = pytest.mark.usefixtures("patient", "lasting_heartbeats")
 Auth = Callable[..., dict[str, str]]
 
 
@@ -84,12 +84,12 @@ def test_a_machine_without_a_sandbox_is_degraded(
     ("statement", "check", "detail"),
     [
         (
-            "UPDATE workers SET seen_at = now() - interval '20 s' WHERE name = 'fetch:1'",
+            "UPDATE workers SET seen_at = now() - interval '20 min' WHERE name = 'fetch:1'",
             "fetch_worker",
             "NoLiveWorker",
         ),
         ("DELETE FROM workers WHERE name = 'render:1'", "render_worker", "NoLiveWorker"),
-        ("UPDATE sweeps SET done_at = now() - interval '60 s'", "sweeper", "SweeperLate"),
+        ("UPDATE sweeps SET done_at = now() - interval '10 min'", "sweeper", "SweeperLate"),
         ("DELETE FROM sweeps WHERE step = 'leases'", "sweeper", "SweeperLate"),
         ("DELETE FROM sweeps WHERE step = 'totals'", "sweeper", "SweeperLate"),
         ("DELETE FROM sweeps WHERE step = 'expired'", "sweeper", "SweeperLate"),

@@ -18,7 +18,9 @@ from worker_server.queue import workers
 from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import MARKER
+from worker_testing import beating
 
+pytestmark = pytest.mark.usefixtures("patient", "lasting_heartbeats")
 # In a container every process of a worker has this pid, and each restart the same host name.
 NAME = "0f3a5c7e9b1d:1"
 
@@ -37,12 +39,9 @@ def test_restart_under_the_same_name_is_a_start(
     app: Flask, client: FlaskClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "HEARTBEAT_EVERY_S", 0.05)
-    monkeypatch.setattr(workers, "ALIVE_S", 30)
     of = ("render", "0f3a5c7e9b1d")
     before = workers.liveness().started_at[of]
-    heartbeat = WorkerHeartbeat(app, NAME, ["render"])
-    heartbeat.start()
-    try:
+    with beating(WorkerHeartbeat(app, NAME, ["render"])):
         wait_until(lambda: workers.liveness().started_at[of] > before + 3000)
         assert workers.liveness().faults == {}
         assert b"idrl_worker_faults 0.0" in client.get("/metrics").data
@@ -50,8 +49,6 @@ def test_restart_under_the_same_name_is_a_start(
         seen_at = database.execute("SELECT seen_at FROM workers")
         wait_until(lambda: database.execute("SELECT seen_at FROM workers") > seen_at)
         assert workers.liveness().started_at == started_at
-    finally:
-        heartbeat.stop()
 
 
 @pytest.mark.usefixtures("app")
@@ -86,13 +83,10 @@ def test_worker_reports_that_its_machine_lacks_the_share(
     app: Flask, client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "HEARTBEAT_EVERY_S", 0.05)
-    monkeypatch.setattr(workers, "ALIVE_S", 30)
     monkeypatch.setattr(share_monitor, "_FRESH_S", 0)
     marker = settings.remote_folder / MARKER
     monitor = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
-    heartbeat = WorkerHeartbeat(app, NAME, ["render"], share=monitor)
-    heartbeat.start()
-    try:
+    with beating(WorkerHeartbeat(app, NAME, ["render"], share=monitor)):
         wait_until(lambda: "render" in workers.liveness().workers)
         assert workers.liveness().faults == {}
         marker.unlink()
@@ -104,8 +98,6 @@ def test_worker_reports_that_its_machine_lacks_the_share(
         marker.unlink()
         sleep(0.5)
         assert workers.liveness().faults == {NAME: "internal_error"}
-    finally:
-        heartbeat.stop()
 
 
 @pytest.mark.parametrize("is_away", [False, True])

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -11,6 +12,7 @@ from werkzeug.test import TestResponse
 
 from worker_server.db import db
 from worker_server.errors import WorkFailed
+from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
 from worker_server.models import Part, Task
 from worker_server.queue import claims, leases, removals, submissions
 from worker_server.queue.claims import PartLease, TaskLease
@@ -116,6 +118,18 @@ def waiting_wakeups(settings: Settings, queue: str) -> int:
         return waiting
     finally:
         client.close()
+
+
+@contextmanager
+def beating(heartbeat: WorkerHeartbeat) -> Iterator[None]:
+    """Send heartbeats while the block lasts; a late one would leave a row to the next test."""
+    heartbeat.start()
+    try:
+        yield
+    finally:
+        heartbeat._ended.set()
+        heartbeat._thread.join()
+        heartbeat.stop()
 
 
 def expire_leases() -> None:
