@@ -162,7 +162,7 @@ def test_file_is_uploaded_once_and_arrives_whole(
 ) -> None:
     """Killed in the middle of the upload, and run again."""
     source, folder = tmp_path / "my video.mp4", tmp_path / "out"
-    # A free box behind the video: large enough to be sent in several pieces.
+    # A free box after the video: large enough to be sent in several pieces.
     padding = 40 * 1024 * 1024
     source.write_bytes(short_video + padding.to_bytes(4, "big") + b"free" + bytes(padding - 8))
     order = ["clip", str(source), "-o", str(folder)]

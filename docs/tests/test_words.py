@@ -44,6 +44,7 @@ RIDDLES = (
     r"\bso many [a-z]+\b[^.]*\"\"\"|\bbecame of\b|\bwithout a word\b",  # this many, outcome, error
     r"def (let_|forget_|give_one_of)|_beside\(|queue/(reviving|closing)",  # expire_, delete_, …
     r"\b(that|which|what) (is|are) none\b|_(is|are)_none(_|\()|[Ww]hat is no\b",  # invalid, …
+    r"\bbehind (the |an? )?(first|last|clear|cover|(IDR )?picture|limit)\b",  # after
 )
 # Names of modules, classes, functions, parameters, variables that do not say what they are.
 VAGUE = re.compile(

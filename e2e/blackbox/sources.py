@@ -101,7 +101,7 @@ def edit_list(source_maker: SourceMaker) -> Path:
 
 
 def joined_segments(source_maker: SourceMaker) -> Path:
-    """Two transport streams, one behind the other: the stamps of the second begin again."""
+    """Two transport streams, one after the other: the stamps of the second begin again."""
     pieces = [source_maker.numbered(25, "p.ts", f"{X264} -c:a aac", first=n) for n in (0, 25)]
     return source_maker.write(b"".join(piece.read_bytes() for piece in pieces), "s.ts")
 

@@ -118,7 +118,7 @@ class Sparse(io.RawIOBase):
 
 @pytest.mark.parametrize("gibibytes", [(3, 3), (5, 1)])
 def test_beyond_four_gibibytes(tmp_path: Path, gibibytes: tuple[int, int]) -> None:
-    """Zip64: an offset behind 4 GiB, and a member longer than that."""
+    """Zip64: an offset beyond 4 GiB, and a member longer than that."""
     members = []
     for number, size in enumerate(gibibytes):
         path = tmp_path / str(number)

@@ -1,4 +1,4 @@
-"""What stands behind the page in these tests: the system's database, share and processes."""
+"""What the page calls in these tests: the system's database, share and processes."""
 
 import os
 from dataclasses import dataclass

@@ -353,7 +353,7 @@ def test_wrong_link_shows_an_error(visitor: Visitor, link: str) -> None:
 def test_file_is_uploaded(visitor: Visitor, video_url: str, tmp_path: Path) -> None:
     """Cut off in the middle, it goes on by itself; the task has all of its bytes."""
     video = visitor.context.request.get(video_url).body()
-    padding = 12 * 1024 * 1024  # a free box behind the video, so that there are several pieces
+    padding = 12 * 1024 * 1024  # a free box after the video, so that there are several pieces
     source = tmp_path / "mi vídeo.mp4"
     source.write_bytes(video + padding.to_bytes(4, "big") + b"free" + bytes(padding - 8))
     cuts = iter([True, False, True])

@@ -33,7 +33,7 @@ class Pieces:
         )
 
     def cut(self, offset_bytes: int) -> None:
-        """Go offline when a piece behind this place is under way, until it has failed."""
+        """Go offline when a piece after this place is under way, until it has failed."""
         self.wait_for(offset_bytes)
         with self._visitor.page.expect_event("requestfailed"):
             self._visitor.context.set_offline(True)
@@ -41,7 +41,7 @@ class Pieces:
 
 
 def _large_video(video: bytes, target: Path) -> str:
-    """Write a video with noise in a free box behind it; return the sha256 of the file."""
+    """Write a video with noise in a free box after it; return the sha256 of the file."""
     padding = SIZE_BYTES - len(video)
     # `free` boxes are ignored, whatever is in them.
     content = video + padding.to_bytes(4, "big") + b"free" + os.urandom(padding - 8)

@@ -1,4 +1,4 @@
-"""Where a source has nothing that a cut looks for, parts end at the limit and not behind it."""
+"""Where a source has nothing that a cut looks for, parts end at the limit and not after it."""
 
 from collections.abc import Callable
 from fractions import Fraction

@@ -161,7 +161,7 @@ def test_flash_recording_that_was_published_again(
     clips = render_all(path, part_s=5)
     assert joined_numbers(clips) == list(range(100))
     (clip,) = clips
-    moments = [moment - 1 for moment in click_times(clip.path)]  # behind the logo
+    moments = [moment - 1 for moment in click_times(clip.path)]  # after the logo
     assert moments == pytest.approx([0.1, 1.1, 2.1, 3.1], abs=0.06)
     before, after = (level(clip.path, 1 + at + 0.15, 1 + at + 0.35)[0] for at in (1, 3))
     assert after == pytest.approx(before, rel=0.1)

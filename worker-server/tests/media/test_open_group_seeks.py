@@ -1,7 +1,7 @@
 """Reading from the middle of MP4 with open groups of pictures.
 
 MP4 is sought by decoding time. A key frame of an open group is decoded before the pictures that
-are shown before it (leading pictures): a seek to one of them finds the key frame behind it, from
+are shown before it (leading pictures): a seek to one of them finds the key frame after it, from
 which on they cannot be decoded.
 """
 

@@ -69,7 +69,7 @@ LEADING = {
         "s.mp4",
         "-movflags +frag_keyframe+empty_moov+negative_cts_offsets",
     ),
-    "behind a second video stream": (RADL, "s.mkv", "-map 0:v -map 0:v -disposition:v:0 default"),
+    "after a second video stream": (RADL, "s.mkv", "-map 0:v -map 0:v -disposition:v:0 default"),
     "vvc in a transport stream": (VVC, "s.ts", ""),
     "vvc in matroska": (VVC, "s.mkv", ""),
 }

@@ -62,7 +62,7 @@ def test_narrow_clips_are_not_enlarged_and_upright_ones_stay_upright(
 
 
 def test_black_is_avoided_where_there_is_another_picture(make: Make, render: Render) -> None:
-    """The clip has no key frame behind its first picture, which is black."""
+    """The clip has no key frame after its first picture, which is black."""
     filters = "color=black:s=640x360:r=25:d=1[a];testsrc2=s=640x360:r=25:d=3[b];[a][b]concat"
     path = make(f"-f lavfi -i {filters} -c:v libx264 -preset ultrafast -g 25", "dark.mp4")
     source = probe(path)

@@ -1,4 +1,4 @@
-"""Encrypted sources are refused as such, also where the encryption begins behind a clear start."""
+"""Encrypted sources are refused as such, also where the encryption begins after a clear start."""
 
 import os
 import struct
@@ -205,7 +205,7 @@ def test_an_encrypted_description_after_a_clear_one(
     assert refusal(path) == "source_protected"
 
 
-# Advanced Systems Format, 3.14 and 3.15, and how many pieces of data, each behind its length.
+# Advanced Systems Format, 3.14 and 3.15, and how many pieces of data, each after its length.
 ASF_ENCRYPTION = {
     "content": ("FBB31122 23BD D211 B4B700A0C955FC6E", 4),
     "extended": ("14E68A29 2226 174C B935DAE07EE9289C", 1),

@@ -300,7 +300,7 @@ class Counted:
 
 @pytest.mark.parametrize("name", ["s.mp4", "s.mkv"])
 def test_a_part_without_an_idr_picture_is_not_sought_to_the_end(name: str, make: Make) -> None:
-    """In open groups only the first picture is IDR: each part would read all behind it."""
+    """In open groups only the first picture is IDR: each part would read all after it."""
     groups = "-preset veryfast -g 25 -sc_threshold 0 -x264-params open-gop=1"
     path = make(f"{PICTURE.format('320x180', 60)} {TAGS} {groups}", name)
     source, file = probe(path), Counted(path)

@@ -31,7 +31,7 @@ def test_film_comes_before_a_still(
     assert read_numbers(path) == list(range(100, 150))
 
 
-@pytest.mark.parametrize("kind", ["mp4", "mp4 behind its cover", "mkv"])
+@pytest.mark.parametrize("kind", ["mp4", "mp4 after its cover", "mkv"])
 def test_film_with_a_cover_is_cut_as_it_is(
     kind: str,
     numbered: Numbered,
@@ -46,7 +46,7 @@ def test_film_with_a_cover_is_cut_as_it_is(
         mime = ("-metadata:s:t", "mimetype=image/jpeg")
         path = make(f"-i {film} -attach {cover} -map 0 -c copy", "s.mkv", *mime)
     else:
-        index, order = (0, "-map 0:v -map 1") if "behind" in kind else (1, "-map 1 -map 0:v")
+        index, order = (0, "-map 0:v -map 1") if "after" in kind else (1, "-map 1 -map 0:v")
         flags = f"-disposition:v:{index} attached_pic"
         path = make(f"-i {cover} -i {film} {order} -c copy {flags}", "s.mp4")
     assert probe(path).video_streams == 2
@@ -194,7 +194,7 @@ def test_tracks_that_are_disabled(
     content = bytearray(make(streams, "s.mp4").read_bytes())
     at = 0
     for flag in enabled:
-        at = content.index(b"tkhd", at) + 7  # behind the version: three bytes of flags
+        at = content.index(b"tkhd", at) + 7  # after the version: three bytes of flags
         content[at] = content[at] & 0xFE | flag
     path = tmp_path / "s.mp4"
     path.write_bytes(content)
@@ -202,7 +202,7 @@ def test_tracks_that_are_disabled(
     assert (source.has_audio, source.audio_index) == (index >= 0, index)
 
 
-def with_text_behind_the_end(path: Path, to: Path) -> Path:
+def with_text_after_the_end(path: Path, to: Path) -> Path:
     """Write an MP4 whose last track, of text, has all of its samples outside of the file."""
     content = bytearray(path.read_bytes())
     at = content.rindex(b"stco") + 8
@@ -227,5 +227,5 @@ def test_text_outside_of_the_file_leaves_the_film_alone(
     words.write_text(f"1\n00:00:00,500 --> 00:00:{text_end_s:02},000\nHello\n")
     film = numbered(75, "25", "film.mp4", f"{X264} -g 25")
     whole = make(f"-i {film} -i {words} -map 0 -map 1 -c copy -c:s mov_text {options}", "s.mp4")
-    path = with_text_behind_the_end(whole, tmp_path / "s.mp4")
+    path = with_text_after_the_end(whole, tmp_path / "s.mp4")
     assert joined_numbers(render_all(path)) == list(range(75))

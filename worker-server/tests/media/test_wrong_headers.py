@@ -17,7 +17,7 @@ CLICKS = (
     "-f lavfi -i"
     " aevalsrc=exprs='0.9*sin(2*PI*3000*t)*lt(mod(t+0.9\\,1)\\,0.02)':s=44100:d={seconds}"
 )
-# Where the length stands behind these bytes: MKV's Duration, onMetaData, main header, properties.
+# The distance of the length from these bytes: MKV's Duration, onMetaData, main header, properties.
 LENGTHS = {
     "s.mkv": (b"\x44\x89\x88", 3, ">d"),
     "s.flv": (b"duration\0", 9, ">d"),
@@ -30,9 +30,9 @@ OPTIONS = {"s.avi": "-c:v mpeg4 -q:v 2", "s.wmv": "-c:v wmv2 -q:v 2"}
 def with_ten_times_its_length(path: Path, to: Path) -> Path:
     """Write a file whose header has ten times its length."""
     name = path.name.split("-")[-1]
-    mark, behind, kind = LENGTHS[name]
+    mark, distance, kind = LENGTHS[name]
     content = bytearray(path.read_bytes())
-    at = content.index(mark) + behind
+    at = content.index(mark) + distance
     (length,) = struct.unpack_from(kind, content, at)
     struct.pack_into(kind, content, at, length * 10)
     while name == "s.avi" and (at := content.find(b"strh", at)) > 0:

@@ -71,7 +71,7 @@ def _share_fault(*, is_away: bool) -> Values:
 
 
 def _unless_another_fault(fault: Values) -> Values:
-    """Return the columns of `fault`; rows with another fault keep it, with the same one its time."""
+    """Return the columns of `fault`; another fault stays, and so does the time of the same one."""
     is_noted = Worker.fault_code == FailureCode.STORAGE_UNAVAILABLE
     changes = is_noted if fault["fault_code"] is None else Worker.fault_code.is_(None)
     stored = {"fault_code": Worker.fault_code, "fault_at": Worker.fault_at}

@@ -15,7 +15,7 @@ _MAX_SIDE, _MAX_PIXELS = 8192, 4096 * 4096
 _KEPT_SIDE = 1920
 # Profiles and texts are larger than Pillow's default of 1 MiB; the child's memory is limited.
 PngImagePlugin.MAX_TEXT_CHUNK = 32 * 1024**2
-# Raised by Pillow's decoders; struct.error for a chunk behind the picture that is too short.
+# Raised by Pillow's decoders; struct.error for a chunk after the picture that is too short.
 _OF_DECODERS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 

@@ -117,7 +117,7 @@ def _packets(container: InputContainer, streams: Sequence[Stream]) -> "Iterator[
     Empty packets by which Theora repeats a picture are left out: they would end the decoder.
     Streams that it finds only while reading are left out: PyAV raises IndexError when it flushes
     one of those, after all others. Where an MPEG-TS has no packet in 64 KiB, as in space that a
-    recorder reserved, libavformat has to be asked again to go on behind them.
+    recorder reserved, libavformat continues after them when asked again.
     """
     for left in reversed(range(1 + container.size // _RESYNC_BYTES)):
         try:

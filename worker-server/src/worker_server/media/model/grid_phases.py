@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 _HISTOGRAM_BINS = 64  # per frame duration
-_CLEAR_BINS = 4  # before and behind the middle between two places
+_CLEAR_BINS = 4  # before and after the middle between two places
 
 
 def most_frames_shift(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> Fraction:

@@ -100,8 +100,8 @@ class Source(JsonValue):
     def seek_s(self, shown_s: Fraction) -> Fraction:
         """Return the time in the file to seek to for what is shown at `shown_s`, in seconds.
 
-        MP4 is sought by DTS, which may be long before the time at which a picture is shown: by that
-        time, what leads the key frame of an open group would be sought behind its key frame.
+        MP4 is sought by DTS, which may be long before the time at which a picture is shown. By the
+        time shown, a seek to a leading picture of an open group would end after its key frame.
         """
         return self.origin_s + shown_s - self.reorder_delay_s
 

@@ -104,7 +104,7 @@ def _mpeg12(head: bytes) -> bool:
     at = head.find(_MPEG12_PICTURE) + len(_MPEG12_PICTURE)
     if at < len(_MPEG12_PICTURE) or at + 1 >= len(head):
         return True
-    return head[at + 1] >> 3 & 7 in _MPEG12_INTRA  # behind temporal_reference, ten bits
+    return head[at + 1] >> 3 & 7 in _MPEG12_INTRA  # after temporal_reference, ten bits
 
 
 def _vp8(head: bytes) -> bool:

@@ -114,7 +114,7 @@ def sniff(path: Path) -> str:
         if demuxer := _accepted(first_bytes):
             return demuxer
         first_bytes += file.read(_HEAD_BYTES - _FIRST_BYTES)
-        if demuxer := _accepted(first_bytes) or _behind_padding(file, first_bytes):
+        if demuxer := _accepted(first_bytes) or _after_padding(file, first_bytes):
             return demuxer
         if first_bytes.startswith(_JPEG):
             first_bytes += file.read(_JPEG_BYTES)
@@ -125,8 +125,8 @@ def _accepted(first_bytes: bytes) -> str | None:
     return next((demuxer for demuxer, matches in _MATCHERS.items() if matches(first_bytes)), None)
 
 
-def _behind_padding(file: BinaryIO, first_bytes: bytes) -> str | None:
-    """Return the demuxer of a stream of packets behind reserved space, which is all one byte."""
+def _after_padding(file: BinaryIO, first_bytes: bytes) -> str | None:
+    """Return the demuxer of a stream of packets after reserved space, which is all one byte."""
     byte, left = first_bytes[:1], _MAX_PADDING_BYTES
     window = first_bytes
     while left > 0 and window and not window.strip(byte):

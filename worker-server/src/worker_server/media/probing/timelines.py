@@ -45,7 +45,8 @@ class Stamps:
     order: list[int | None] = field(default_factory=list)  # DTS where stored, else PTS
     hidden: set[int] = field(default_factory=set)  # packets that an edit list hides
     is_cut: bool = False  # an edit list skips packets in the middle
-    behind: list[int] = field(default_factory=list)  # how many video packets are stored before each
+    # How many video packets are stored before each packet.
+    pictures_before: list[int] = field(default_factory=list)
     durations: list[int] = field(default_factory=list)
     replaced: list[int | None] = field(default_factory=list)  # PTS as read, where others replace it
 
@@ -83,8 +84,8 @@ class Stamps:
         if not ticks:
             return
         steps = enumerate(pairwise(self.order), 1)
-        behind = (at for at, (time, later) in steps if (later or 0) < (time or 0))
-        end = next(behind, len(self.order))
+        backward = (at for at, (time, later) in steps if (later or 0) < (time or 0))
+        end = next(backward, len(self.order))
         self.replaced = self.pts
         self.pts, self.order = (
             [None if time is None else time + ticks for time in times[:end]] + times[end:]
@@ -204,7 +205,7 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
             if not packet.size:
                 continue
             of = stamps[packet.stream_index]
-            of.behind.append(len(stamps[video_index].pts))
+            of.pictures_before.append(len(stamps[video_index].pts))
             pts = packet.dts if demuxer == "avi" or packet.pts is None else packet.pts
             if demuxer == "ogg" and pts is not None and pts * of.tick_s > _MAX_OGG_S:
                 pts = None
@@ -217,7 +218,7 @@ def _read(path: Path, demuxer: str, video_index: int, sound_index: int) -> dict[
     if demuxer == "avi" and sound_index in stamps:
         stamps[sound_index].follow_durations()
     if demuxer == "ogg" and is_flac:
-        # Later pages have the right stamps, which go back behind the first one.
+        # Later pages have the right stamps, which are before that of the first one.
         stamps[sound_index].shift_first(flac_start(path, stamps[sound_index].durations))
     for of in stamps.values():
         of.drop_contradicting()
@@ -239,7 +240,7 @@ def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Ti
     if not sound.pts:
         return video_line, Timeline()
     video_line = without_gaps_under_sound(
-        video_line, video.order, video.tick_s, sound.order, sound.tick_s, sound.behind
+        video_line, video.order, video.tick_s, sound.order, sound.tick_s, sound.pictures_before
     )
     may_go_back = sound.is_cut or demuxer == "ogg"
     sound_line = find_timeline(
@@ -249,10 +250,10 @@ def _timelines(demuxer: str, video: Stamps, sound: Stamps) -> tuple[Timeline, Ti
     )
     first = next((time for time in sound.order if time is not None), 0) * sound.tick_s
     passed = discontinuities_before_sound(
-        video_line, video.order, video.tick_s, first, sound.behind[0]
+        video_line, video.order, video.tick_s, first, sound.pictures_before[0]
     )
     return video_line, match_sound(
-        sound_line, sound.tick_s, video_line, video.tick_s, sound.behind, passed
+        sound_line, sound.tick_s, video_line, video.tick_s, sound.pictures_before, passed
     )
 
 

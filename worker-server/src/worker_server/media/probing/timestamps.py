@@ -89,10 +89,10 @@ def find_timeline(
         elif -tolerance <= time - previous <= max_gap:
             previous = max(previous, time) if tolerance > step else time
         elif (
-            astray := _astray(recent, _known_from(times, index, shift), mean_step, tolerance)
+            wrong := _wrong_stamps(recent, _known_from(times, index, shift), mean_step, tolerance)
         ) is not None:
-            outliers |= astray
-            previous = due if index in astray else time
+            outliers |= wrong
+            previous = due if index in wrong else time
         elif _clock_is_new(times, index, due - time, step):
             shift += due - time
             discontinuities.append(Discontinuity(index, shift))
@@ -177,7 +177,7 @@ def _stalled(times: Sequence[int | None], min_step: int) -> set[int]:
 
 
 def _late_before_stalled(times: Sequence[int | None], stalled: Set[int], step: int) -> set[int]:
-    """Return the packets that are late by as long as the clock stands still behind them.
+    """Return the packets that are late by as long as the clock stands still after them.
 
     So muxers write what follows a stamp that is late.
     """
@@ -197,9 +197,9 @@ def _clock_is_new(times: Sequence[int | None], index: int, gap: int, step: int) 
     """Return whether later packets follow the new clock, `gap` ticks behind the old one."""
     time = times[index] or 0
     # Skip packets without a stamp: in MPEG-TS only the first audio frame of a PES packet has one.
-    behind = ((later, times[index + later]) for later in range(1, len(times) - index))
+    after = ((later, times[index + later]) for later in range(1, len(times) - index))
     following = list(
-        islice(((n, later) for n, later in behind if later is not None), _PACKETS_AFTER_RESET)
+        islice(((n, later) for n, later in after if later is not None), _PACKETS_AFTER_RESET)
     )
     if not following:
         return False
@@ -214,7 +214,7 @@ def _known_from(times: Sequence[int | None], index: int, shift: int) -> Iterator
             yield number, time + shift
 
 
-def _astray(
+def _wrong_stamps(
     recent: Collection[tuple[int, int]],
     following: Iterator[tuple[int, int]],
     step: float,
@@ -255,7 +255,7 @@ def match_sound(
     sound_tick_s: Fraction,
     video: Timeline,
     video_tick_s: Fraction,
-    behind: Sequence[int],
+    pictures_before: Sequence[int],
     first: int = 0,
 ) -> Timeline:
     """Return the sound's timeline with the picture's discontinuities, where both have them.
@@ -263,8 +263,8 @@ def match_sound(
     So what was recorded together stays in sync; a gap in the sound alone becomes silence. Where the
     sound alone goes back a little, as at the joints of segments that were encoded one by one, its
     packets overlap, and it stays beside its picture.
-    `behind` has for each sound packet how many video packets are stored before it in the file,
-    `first` is how many of the picture's discontinuities are before the sound begins.
+    `pictures_before` has for each sound packet how many video packets are stored before it in the
+    file, `first` is how many of the picture's discontinuities are before the sound begins.
     """
     matched, total_s = first, Fraction(0)
     if first:
@@ -273,7 +273,9 @@ def match_sound(
     starts = (Discontinuity(0, 0), *sound.discontinuities)
     for before, each in zip(starts, sound.discontinuities, strict=False):
         delta_s = (each.shift - before.shift) * sound_tick_s
-        match = _same_discontinuity(video, video_tick_s, matched, delta_s, behind[each.index])
+        match = _same_discontinuity(
+            video, video_tick_s, matched, delta_s, pictures_before[each.index]
+        )
         if match is not None:
             matched = match + 1
             total_s = video.discontinuities[match].shift * video_tick_s
@@ -284,7 +286,7 @@ def match_sound(
 
 
 def _same_discontinuity(
-    video: Timeline, tick_s: Fraction, first: int, delta_s: Fraction, behind: int
+    video: Timeline, tick_s: Fraction, first: int, delta_s: Fraction, pictures_before: int
 ) -> int | None:
     """Return the index of the picture's discontinuity that matches the sound's, or None.
 
@@ -297,7 +299,7 @@ def _same_discontinuity(
         before = video.discontinuities[index - 1].shift if index else 0
         if abs((video.discontinuities[index].shift - before) * tick_s - delta_s) < _SAME_SHIFT_S:
             same.append(index)
-    passed = [index for index in same if video.discontinuities[index].index <= behind]
+    passed = [index for index in same if video.discontinuities[index].index <= pictures_before]
     return passed[-1] if passed else next(iter(same), None)
 
 
@@ -306,17 +308,17 @@ def discontinuities_before_sound(
     video_times: Sequence[int | None],
     video_tick_s: Fraction,
     first_sound_s: Fraction,
-    behind: int,
+    pictures_before: int,
 ) -> int:
     """Count the picture's discontinuities before the sound begins, by the file's order.
 
-    0 unless the sound begins on the same clock as the picture stored beside it. `behind` is the
-    number of the picture's packets before the first one of sound.
+    0 unless the sound begins on the same clock as the picture stored beside it. `pictures_before`
+    is the number of the picture's packets before the first one of sound.
     """
-    passed = sum(each.index <= behind for each in video.discontinuities)
+    passed = sum(each.index <= pictures_before for each in video.discontinuities)
     if not passed:
         return 0
-    since = video_times[video.discontinuities[passed - 1].index : behind + 1]
+    since = video_times[video.discontinuities[passed - 1].index : pictures_before + 1]
     near_s = next(time for time in reversed(since) if time is not None) * video_tick_s
     return passed if abs(near_s - first_sound_s) < _SAME_SHIFT_S else 0
 
@@ -327,11 +329,11 @@ def without_gaps_under_sound(
     video_tick_s: Fraction,
     sound_times: Sequence[int | None],
     sound_tick_s: Fraction,
-    behind: Sequence[int],
+    pictures_before: Sequence[int],
 ) -> Timeline:
     """Return the picture's timeline without discontinuities that sound plays through.
 
-    In such a gap the picture stood still. `behind` is as of `match_sound`.
+    In such a gap the picture stood still. `pictures_before` is as of `match_sound`.
     """
     kept: list[Discontinuity] = []
     removed = 0
@@ -339,7 +341,11 @@ def without_gaps_under_sound(
     for before, each in zip(starts, video.discontinuities, strict=False):
         delta = each.shift - before.shift
         beside = range(each.index - _PACKETS_BESIDE, each.index + _PACKETS_BESIDE + 1)
-        sound = [time for time, count in zip(sound_times, behind, strict=True) if count in beside]
+        sound = [
+            time
+            for time, count in zip(sound_times, pictures_before, strict=True)
+            if count in beside
+        ]
         if delta < 0 and _sound_plays_through(
             video_times, each.index, video_tick_s, sound, sound_tick_s
         ):

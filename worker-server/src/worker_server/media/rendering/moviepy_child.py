@@ -57,13 +57,13 @@ def edited(edit: PartEdit, ffmpeg: str) -> VideoClip:
     # MoviePy picks frames by floating-point time: with clips joined half a frame early, rounding
     # cannot pick a frame from the wrong side of a joint.
     if edit.brand.before and edit.frames_before:
-        ahead = edit.frames_before - Fraction(1, 2)
-        clips = [_with_duration(_bumper(edit, edit.brand.before), ahead, edit), content]
+        shown = edit.frames_before - Fraction(1, 2)
+        clips = [_with_duration(_bumper(edit, edit.brand.before), shown, edit), content]
     if edit.brand.after and edit.frames_after:
         if not edit.frames_before:
             clips = [_with_duration(content, edit.part.frame_count - Fraction(1, 2), edit)]
-        behind = edit.frames_after + Fraction(1)
-        clips.append(_with_duration(_bumper(edit, edit.brand.after), behind, edit))
+        shown = edit.frames_after + Fraction(1)
+        clips.append(_with_duration(_bumper(edit, edit.brand.after), shown, edit))
     video = concatenate_videoclips(clips, method="chain")
     return _with_duration(video, edit.total_frames + Fraction(1, 2), edit).with_audio(_sound(edit))
 

@@ -26,7 +26,7 @@ def still_bumper(edit: PartEdit, copied: Span) -> Bumper | None:
     """Return the picture that all bumpers show; None where they have to be encoded frame by frame.
 
     Two IDR pictures must not follow each other where they may have the same idr_pic_id: the
-    bumper's and the encoded one behind it, that one and the copied one behind it.
+    bumper's and the encoded one after it, that one and the copied one after it.
     """
     bumpers = {each for each in (edit.brand.before, edit.brand.after) if each and each.duration_s}
     if len(bumpers) != 1 or edit.frames_before == 1:
@@ -71,7 +71,7 @@ class SkippedPictures:
         return _unit(_PPS_UNIT, bits + "100")  # slices say how they are deblocked
 
     def picture(self, number: int) -> bytes:
-        """Return the `number`-th picture behind the IDR picture, from 1: a slice with its length.
+        """Return the `number`-th picture after the IDR picture, from 1: a slice with its length.
 
         It is a reference, or picture order count type 2 would not allow the next one.
         """

@@ -118,7 +118,7 @@ def _options(span: Span, *, starts_finer: bool) -> list[str]:
     """Return x264's options for one track with the source: unused SPS/PPS ids, the same DPB.
 
     With `starts_finer` the first picture of all is coded as finely as an I picture further on: x264
-    applies its ratio of I and P pictures only behind a P picture.
+    applies its ratio of I and P pictures only after a P picture.
     """
     used_ids = {*span.headers["seq_parameter_set_id"], *span.headers["pic_parameter_set_id"]}
     free = set(range(1, _MAX_SPS_ID + 1)) - used_ids
@@ -207,11 +207,11 @@ def _sections(
     before = edit.frames_before + span.part.start_frame - edit.part.start_frame
     shift, count = edit.frames_before - edit.part.start_frame, span.part.frame_count
     middle = (replace(coded, frame=coded.frame + shift) for coded in copied)
-    behind = (replace(coded, frame=coded.frame + count) for coded in encoded[before:])
+    after = (replace(coded, frame=coded.frame + count) for coded in encoded[before:])
     return [
         (encoded[:before], before),
         (middle, count),
-        (behind, edit.total_frames - before - count),
+        (after, edit.total_frames - before - count),
     ]
 
 

@@ -1,6 +1,6 @@
 -- Of the :limit batches whose ids follow :after, deletes the empty ones whose idempotency keys have
 -- expired and whose callbacks, which have their id, are sent; returns the last of those ids, null
--- behind the last batch. Locked ones wait for the next time. A batch at a time by the indexes: one
+-- after the last batch. Locked ones wait for the next time. A batch at a time by the indexes: one
 -- statement for all read every task.
 WITH page AS MATERIALIZED (
     SELECT id, created_at FROM batches WHERE id > CAST(:after AS uuid) ORDER BY id LIMIT :limit

@@ -1,5 +1,5 @@
 -- Of the :limit uploads whose ids follow :after, deletes those whose files were removed :hours ago
--- and that no task names, but for locked ones; returns the last of those ids, null behind the last
+-- and that no task names, but for locked ones; returns the last of those ids, null after the last
 -- upload.
 WITH page AS MATERIALIZED (
     SELECT id, task_id, removed_at FROM uploads WHERE id > CAST(:after AS uuid)
