@@ -68,7 +68,7 @@ def longest(target: Target, rounds: int) -> Figures:  # noqa: ARG001 # each faul
             _call_everything(target, caller, path, answers, health)
         finally:
             fault.recover(target)
-            target.becomes_whole()
+            target.wait_until_ready()
     return {
         "longest answer in any fault, s": [max(answers)],
         "longest /health in any fault, s": [max(health)],
@@ -112,7 +112,7 @@ def _under_load(
     with traffic.flowing():
         time.sleep(_SETTLE_S)
         act(program)
-        target.becomes_whole()
+        target.wait_until_ready()
         time.sleep(_SETTLE_S)
     return traffic
 

@@ -80,7 +80,7 @@ def emptied_redis(target: Target, rounds: int) -> Figures:  # noqa: ARG001 # onc
     finally:
         target.rows("DELETE FROM tasks WHERE owner_id > 1000")
         supervision.start_programs(target.home, ["fetch"])
-        target.becomes_whole()
+        target.wait_until_ready()
     return {"10,000 queued tasks, Redis emptied → wake-ups are back, s": [elapsed]}
 
 
@@ -122,7 +122,7 @@ def _abort_of_frozen(target: Target, caller: Caller, stopped: Sequence[str] = ()
     finally:
         supervision.start_programs(target.home, stopped)
         _signal(frozen, signal.SIGCONT)
-        target.becomes_whole()
+        target.wait_until_ready()
 
 
 def _seconds_until_nothing_is_left(
@@ -155,7 +155,7 @@ def _encoders(target: Target) -> list[psutil.Process]:
 
 def _end(target: Target, caller: Caller, submission: Submission) -> None:
     caller.delete(submission)
-    target.becomes_whole()
+    target.wait_until_ready()
     live = "SELECT 1 FROM tasks WHERE id = %s AND status NOT IN ('done', 'failed', 'canceled')"
     wait_until(lambda: not target.rows(live, submission.task_id))
 

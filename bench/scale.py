@@ -144,7 +144,7 @@ def _process_video(system: RunningSystem, video: Path, workers: int) -> _Made:
     """Process the video, and delete the task."""
     database_before_s = _database_s(system)
     task_id = system.post()
-    # Poll seldom: polling counts as database work. The times come from the rows.
+    # Poll rarely: polling counts as database work. The times come from the rows.
     system.wait_until("SELECT status = 'done' FROM tasks WHERE id = %s", task_id, every_s=2)
     query = (
         "SELECT started_at, finished_at, size_bytes FROM parts"

@@ -106,7 +106,7 @@ def _shuffled_rounds(kinds: Sequence[Fault], random: Random) -> Iterator[Fault]:
 def inject_for_a_while(
     target: Target, fault: Fault, random: Random, history: History, write_line: WriteLine
 ) -> bool:
-    """Inject the fault, hold it, recover it, and wait until the system is whole again."""
+    """Inject the fault, hold it, recover it, and wait until the system is ready again."""
     began = time.monotonic()
     history.fault = fault.name
     try:
@@ -118,12 +118,12 @@ def inject_for_a_while(
     finally:
         fault.recover(target)
         recovered = time.monotonic()
-    is_whole = target.becomes_whole()
+    is_ready = target.wait_until_ready()
     history.fault = None
     after_s = time.monotonic() - recovered
-    outcome = f"whole after {after_s:.1f} s"
-    if not is_whole:
-        outcome = f"NOT whole: {target.readiness()}"
+    outcome = f"ready after {after_s:.1f} s"
+    if not is_ready:
+        outcome = f"NOT ready: {target.readiness()}"
         history.record_unrecovered(f"{fault.name}: {outcome}")
     write_line(f"{fault.name}: held {recovered - began:.1f} s, {outcome}")
     return True

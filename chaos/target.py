@@ -88,7 +88,7 @@ class Target:
         """Return every process of the system but supervisord."""
         return psutil.Process(self.home.lock("supervisord").pid).children(recursive=True)
 
-    def is_whole(self) -> bool:
+    def is_ready(self) -> bool:
         """Return whether every check of the tasks service's `/ready` passes."""
         url = f"http://127.0.0.1:{self.installation.ports.tasks}/ready"
         try:
@@ -105,10 +105,10 @@ class Target:
             == 200
         )
 
-    def becomes_whole(self, timeout_s: float = 300) -> bool:
-        """Wait until the system is whole; return whether it is."""
+    def wait_until_ready(self, timeout_s: float = 300) -> bool:
+        """Wait until the system is ready; return whether it is."""
         try:
-            wait_until(self.is_whole, timeout_s, poll_s=0.5)
+            wait_until(self.is_ready, timeout_s, poll_s=0.5)
         except AssertionError:
             return False
         return True

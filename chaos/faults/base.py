@@ -24,5 +24,5 @@ class Fault(ABC):
     def inject(self, target: Target, random: Random) -> None:
         """Break something; raise NotInjected where there is nothing to break."""
 
-    def recover(self, target: Target) -> None:  # noqa: B027 # most faults are mended by the system
-        """Mend what does not mend itself. Called also when `inject` failed half-way."""
+    def recover(self, target: Target) -> None:  # noqa: B027 # the system recovers from most faults
+        """Repair what the system does not. Called also when `inject` failed half-way."""

@@ -57,7 +57,7 @@ def test_late_answers_and_losses_of_callers_are_findings(system: Target) -> None
     history.record_call("GET", "/bare", time.monotonic(), 503, {})
     history.record_call("GET", "/fair", time.monotonic(), 503, {"Retry-After": "1"})
     history.record_loss("10 bytes became 5")
-    history.record_unrecovered("redis_killed: NOT whole")
+    history.record_unrecovered("redis_killed: NOT ready")
     for reported in (set(), {"a", "b"}, {str(uuid.uuid4())}):
         history.record_submission(Submission(0, source, "key", task_ids=reported))
     columns = [line.partition(":")[0] for line in audited(system, history)]

@@ -38,7 +38,7 @@ class Unrecovered(Fault):
 class Broken:
     """A system that stays broken."""
 
-    def becomes_whole(self) -> bool:
+    def wait_until_ready(self) -> bool:
         return False
 
     def readiness(self) -> str:
@@ -62,8 +62,8 @@ def test_a_system_that_does_not_recover_is_noted() -> None:
     history, lines = History(), list[str]()
     target = cast("Target", Broken())
     assert runner.inject_for_a_while(target, Unrecovered(), Random(1), history, lines.append)
-    assert history.unrecovered == ["unrecovered: NOT whole: the sweeper is late"]
-    assert "NOT whole" in lines[0]
+    assert history.unrecovered == ["unrecovered: NOT ready: the sweeper is late"]
+    assert "NOT ready" in lines[0]
 
 
 @pytest.mark.timeout(20)

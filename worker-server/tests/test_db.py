@@ -17,7 +17,7 @@ from worker_server.db import (
     PreparedQuery,
     db,
     fetch_json,
-    persistently,
+    retry_outages,
     service_engine_options,
     transaction,
 )
@@ -149,7 +149,7 @@ def _attempts(*statements: str) -> int:
     """Execute the statements in one transaction that is retried once they have failed."""
     calls: list[int] = []
 
-    @persistently
+    @retry_outages
     def write() -> None:
         calls.append(len(calls))
         with transaction() as session:

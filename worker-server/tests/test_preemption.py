@@ -1,4 +1,4 @@
-"""Preemption of parts and downloads: seldom, once, never to the cost of an owner with less."""
+"""Preemption of parts and downloads: rarely, once, never at the cost of an owner with less."""
 
 import uuid
 

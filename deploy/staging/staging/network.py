@@ -43,7 +43,7 @@ def _iptables(*arguments: str) -> None:
 
 @dataclass
 class Network:
-    """The router; machines are attached to it, and the links between them are cut and mended."""
+    """The router; machines are attached to it, and the links between them are cut and restored."""
 
     folder: Path
     _attached: set[str] = field(default_factory=set)

@@ -102,7 +102,7 @@ def _publish(remote: Path, draft: BrandDraft, made: dict[str, Path]) -> None:
     the next one with the same content, and the sweeper removes them.
     """
     publish = partial(publish_files, remote, draft.owner_id, made)
-    storage.within(min(_PUBLISH_S, max(_MIN_PUBLISH_S, _left_s(draft))), publish)
+    storage.write_within(min(_PUBLISH_S, max(_MIN_PUBLISH_S, _left_s(draft))), publish)
 
 
 def draw_preview(brand: Brand, aspect: str, remote: Path) -> bytes:

@@ -71,7 +71,7 @@ def transaction() -> Iterator[scoped_session[Session]]:
 
 @contextmanager
 def transaction_within(lock_wait_s: float) -> Iterator[scoped_session[Session]]:
-    """As `transaction`; raise RowLocked where a lock is not to be had for `lock_wait_s`.
+    """As `transaction`; raise RowLocked where it waits for a lock for `lock_wait_s`.
 
     Only for blocks that are no part of another transaction, whose waits it would limit too.
     """
@@ -227,7 +227,7 @@ def _fetch_text(query: PreparedQuery, values: Sequence[object]) -> str | None:
     try:
         connection: Any = db.engine.raw_connection()
     except psycopg2.Error as error:
-        raise _as_sqlalchemys(error, lost=False) from error
+        raise _sqlalchemy_error(error, lost=False) from error
     driver = connection.driver_connection
     try:
         if not driver.autocommit:
@@ -236,19 +236,19 @@ def _fetch_text(query: PreparedQuery, values: Sequence[object]) -> str | None:
     except psycopg2.Error as error:
         if driver.closed:
             connection.invalidate(error)
-        raise _as_sqlalchemys(error, lost=bool(driver.closed)) from error
+        raise _sqlalchemy_error(error, lost=bool(driver.closed)) from error
     finally:
         connection.close()
 
 
-def _as_sqlalchemys(error: psycopg2.Error, *, lost: bool) -> BaseException:
+def _sqlalchemy_error(error: psycopg2.Error, *, lost: bool) -> BaseException:
     return DBAPIError.instance(
         None, None, error, psycopg2.Error, hide_parameters=True, connection_invalidated=lost
     )
 
 
-def persistently(write: Callable[P, T]) -> Callable[P, T]:
-    """Retry `write` while the database is away, or cannot do it now, for `_RETRY_LIMIT_S` at most.
+def retry_outages(write: Callable[P, T]) -> Callable[P, T]:
+    """Retry `write` while the database is unavailable or refuses it, for `_RETRY_LIMIT_S` at most.
 
     `write` must be idempotent: the answer to a commit may get lost.
     """

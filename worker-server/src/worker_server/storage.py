@@ -179,7 +179,7 @@ def publish(local: Path, target: Path) -> int:
     return crc32
 
 
-def within(timeout_s: float, write: Callable[[], None]) -> None:
+def write_within(timeout_s: float, write: Callable[[], None]) -> None:
     """Call `write` in a thread; raise ShareAway where it has not ended after `timeout_s`.
 
     A call that blocks on a hard mount cannot be interrupted, so its thread stays.

@@ -228,11 +228,11 @@ def test_windows_media_with_a_licence(kind: str, make: Make, tmp_path: Path) -> 
 def test_encrypted_fragments_that_libavformat_cannot_open(encrypted: Path, tmp_path: Path) -> None:
     """It refuses a count of encrypted ranges that exceeds the sample's initialization vector."""
 
-    def spoil(kind: bytes, content: bytes) -> bytes | None:
+    def corrupt(kind: bytes, content: bytes) -> bytes | None:
         return box(kind, content[:8] + b"\xff" * (len(content) - 8)) if kind == b"senc" else None
 
     path = tmp_path / "s.mp4"
-    path.write_bytes(boxes(encrypted, *HEADS) + rewritten(boxes(encrypted, *FRAGMENT), spoil))
+    path.write_bytes(boxes(encrypted, *HEADS) + rewritten(boxes(encrypted, *FRAGMENT), corrupt))
     with pytest.raises(av.error.InvalidDataError):
         av.open(str(path))
     assert refusal(path) == "source_protected"

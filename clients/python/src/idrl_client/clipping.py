@@ -240,7 +240,7 @@ def _advance(client: Client, job: Job, folder: Path | None, *, is_plan: bool) ->
     elif task["status"] == "planned":
         task = client.start_task(task["task_id"])
     if folder and not is_plan:
-        place = Path(job.folder) if job.folder else _place(folder, task)
+        place = Path(job.folder) if job.folder else _task_folder(folder, task)
         job.folder = str(place)
         _download(client, job, task["parts"], place)
     job.status = task["status"]
@@ -249,7 +249,7 @@ def _advance(client: Client, job: Job, folder: Path | None, *, is_plan: bool) ->
         raise TaskFailed(f"{job.source}: {reason['message']} ({reason['code']})")
 
 
-def _place(folder: Path, task: TaskWithParts) -> Path:
+def _task_folder(folder: Path, task: TaskWithParts) -> Path:
     """Return the folder of the task's clips: one made before, else one with the task's name."""
     made_before = sorted(folder.glob(f"*-{task['task_id'][:8]}"))  # the task may be renamed since
     place = made_before[0] if made_before else folder / _folder_name(task)

@@ -28,8 +28,8 @@ def stem_of(name: str) -> str:
 
 def clip_name(stem: str, number: int, name: str | None, parts_total: int) -> str:
     """Return `STEM 01 NAME.mp4` for a part that is downloaded alone; `number` counts from 0."""
-    place = _place(number, parts_total)
-    return " ".join(filter(None, (stem, place, _safe(name or "")))) + ".mp4"
+    padded = _padded_number(number, parts_total)
+    return " ".join(filter(None, (stem, padded, _safe(name or "")))) + ".mp4"
 
 
 def clip_names(stem: str, parts: Sequence[PartFacts], parts_total: int) -> list[str]:
@@ -37,13 +37,13 @@ def clip_names(stem: str, parts: Sequence[PartFacts], parts_total: int) -> list[
     return [_clip_name(stem, part, parts_total) for part in parts]
 
 
-def _place(number: int, parts_total: int) -> str:
+def _padded_number(number: int, parts_total: int) -> str:
     """Return the number from 1, zero-padded so that the names of all parts sort."""
     return f"{number + 1:0{max(2, len(str(parts_total)))}}"
 
 
 def _clip_name(stem: str, part: PartFacts, parts_total: int) -> str:
-    start = f"{stem} {_place(part['number'], parts_total)} {_span(part)}"
+    start = f"{stem} {_padded_number(part['number'], parts_total)} {_span(part)}"
     left = _MAX_FILE_BYTES - len(f"{start} .mp4".encode())
     return " ".join(filter(None, (start, _safe(part["name"] or "", left)))) + ".mp4"
 

@@ -95,7 +95,7 @@ def _fetch_source(
     target.parent.mkdir(exist_ok=True)
     with runtime.warm_prober.acquire(_limits(settings)) as prober:
         prober.start()  # the child loads its libraries during the download
-        _obtain(claim.url, target, settings, heartbeat)
+        _download_or_link(claim.url, target, settings, heartbeat)
         record_progress(lease, EventKind.FETCHED)
         source = _probed(prober, target, heartbeat.should_stop)
     prepared, path = source, target
@@ -131,19 +131,19 @@ def _limits(settings: Settings) -> ProbeLimits:
     return ProbeLimits(max_duration_s=settings.source_max_seconds, max_fps=settings.render_max_fps)
 
 
-def _obtain(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) -> None:
+def _download_or_link(url: str, target: Path, settings: Settings, heartbeat: Heartbeat) -> None:
     if upload_id := upload_of(url):
         link_upload(upload_id, target, settings)
         return
-    arrived = _Arrived(heartbeat)
+    progress = _DownloadProgress(heartbeat)
     try:
-        _download(url, target, settings, heartbeat, arrived)
+        _download(url, target, settings, heartbeat, progress)
     finally:
-        if arrived.size_bytes:
-            totals.add_bytes("in", arrived.size_bytes)
+        if progress.size_bytes:
+            totals.add_bytes("in", progress.size_bytes)
 
 
-class _Arrived:
+class _DownloadProgress:
     """Reports the progress of a download, and counts what arrives: a broken one leaves no file."""
 
     def __init__(self, heartbeat: Heartbeat) -> None:
@@ -160,7 +160,7 @@ class _Arrived:
 
 
 def _download(
-    url: str, target: Path, settings: Settings, heartbeat: Heartbeat, arrived: _Arrived
+    url: str, target: Path, settings: Settings, heartbeat: Heartbeat, progress: _DownloadProgress
 ) -> None:
     limits = FetchLimits(
         max_bytes=settings.fetch_max_bytes,
@@ -174,7 +174,7 @@ def _download(
         limits=limits,
         allow_hosts=settings.fetch_allow_hosts,
         deny_hosts=settings.fetch_deny_hosts,
-        on_progress=arrived.report,
+        on_progress=progress.report,
         should_stop=heartbeat.should_stop,
     )
     if heartbeat.should_stop():

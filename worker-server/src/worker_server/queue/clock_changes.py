@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from idrl_common.database import clock_ahead_s
-from worker_server.db import persistently, transaction
+from worker_server.db import retry_outages, transaction
 from worker_server.models import Part, Removal, Sweep, Task, Webhook, WebhookDelivery, Worker
 from worker_server.models.statuses import DeliveryStatus, PartStatus, TaskStatus
 from worker_server.queue import workers
@@ -48,7 +48,7 @@ def correct_times() -> float:
     return back_s
 
 
-@persistently
+@retry_outages
 def machine_ahead_s() -> float:
     """Return by how many seconds this machine's clock is ahead of the database's."""
     with transaction() as session:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import exists, func, null, select, update
 
 from worker_server.db import (
-    persistently,
+    retry_outages,
     transaction,
     transaction_within,
     transaction_without_flush,
@@ -75,7 +75,7 @@ def leased_task_status(lease: Lease) -> TaskStatus | None:
         return _status(session.scalar(select(Task.status).where(*where)))
 
 
-@persistently
+@retry_outages
 def begin_processing(
     lease: TaskLease,
     source: dict[str, Any],
@@ -121,7 +121,7 @@ def begin_processing(
         return True
 
 
-@persistently
+@retry_outages
 def finish_part(lease: PartLease, clip: Clip) -> bool:
     """Make the part `done`, and end the task with its last part.
 
@@ -149,7 +149,7 @@ def finish_part(lease: PartLease, clip: Clip) -> bool:
         return True
 
 
-@persistently
+@retry_outages
 def fail(
     lease: Lease, failure: WorkFailed, limits: RetryLimits, *, expired_only: bool = False
 ) -> bool:
@@ -177,7 +177,7 @@ def fail(
         return True
 
 
-@persistently
+@retry_outages
 def release(lease: Lease) -> None:
     """Return the work to the queue without counting a failure: the next claim starts over.
 

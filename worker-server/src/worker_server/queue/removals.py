@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 
-from worker_server.db import persistently, transaction, transaction_within
+from worker_server.db import retry_outages, transaction, transaction_within
 from worker_server.models import Part, Removal, Task
 from worker_server.models.statuses import LIVE_TASKS, PartStatus, TaskStatus
 from worker_server.queue import totals
@@ -89,8 +89,8 @@ def begin(task_id: uuid.UUID) -> RemovalJob | None:
             return None
         if status in LIVE_TASKS:  # retried since: its end will request the removal again
             # Keep a request made by the task's end after the status was read.
-            answered = _answered_by(RemovalJob(task_id, frozenset(), requested_at))
-            session.execute(delete(Removal).where(*answered))
+            is_request = _is_request_of(RemovalJob(task_id, frozenset(), requested_at))
+            session.execute(delete(Removal).where(*is_request))
             return None
         clips = select(Part.path).where(Part.task_id == task_id, Part.status == PartStatus.DONE)
         paths = [PurePath(path) for path in session.scalars(clips) if path]
@@ -98,7 +98,7 @@ def begin(task_id: uuid.UUID) -> RemovalJob | None:
         return RemovalJob(task_id, frozenset(kept), requested_at)
 
 
-@persistently
+@retry_outages
 def finish(job: RemovalJob, freed_bytes: int) -> None:
     """Record that the files are gone: the removal is done, `canceling` becomes `canceled`.
 
@@ -107,7 +107,7 @@ def finish(job: RemovalJob, freed_bytes: int) -> None:
     with transaction_within(_LOCK_WAIT_S) as session:
         task = select(Task.status).where(Task.id == job.task_id).with_for_update()
         status = session.scalar(task)
-        gone = delete(Removal).where(*_answered_by(job)).returning(Removal.freed_bytes)
+        gone = delete(Removal).where(*_is_request_of(job)).returning(Removal.freed_bytes)
         freed_bytes += session.scalar(gone) or 0
         is_requested = exists().where(Removal.task_id == job.task_id)
         if status == TaskStatus.CANCELING and not session.scalar(select(is_requested)):
@@ -123,10 +123,10 @@ def postpone(job: RemovalJob, freed_bytes: int) -> None:
         "freed_bytes": Removal.freed_bytes + freed_bytes,
     }
     with transaction() as session:
-        session.execute(update(Removal).where(*_answered_by(job)).values(values))
+        session.execute(update(Removal).where(*_is_request_of(job)).values(values))
 
 
-def _answered_by(job: RemovalJob) -> Where:
+def _is_request_of(job: RemovalJob) -> Where:
     return (Removal.task_id == job.task_id, Removal.requested_at == job.requested_at)
 
 

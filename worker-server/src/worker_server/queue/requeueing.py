@@ -4,7 +4,7 @@ import uuid
 
 from sqlalchemy import func, select, update
 
-from worker_server.db import persistently, transaction
+from worker_server.db import retry_outages, transaction
 from worker_server.errors import FailureCode, WorkFailed
 from worker_server.models import Part, Task
 from worker_server.models.statuses import UNFINISHED_PARTS, PartStatus, TaskStatus
@@ -58,7 +58,7 @@ def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas = _NO_QUOTAS) -
         return True
 
 
-@persistently
+@retry_outages
 def fetch_again(lease: PartLease, limits: RetryLimits) -> bool:
     """Queue the part's task again, as the file of its source is gone; its good clips stay.
 

@@ -8,7 +8,7 @@ from typing import cast
 
 from sqlalchemy import ColumnElement, Row, func, or_, select, update
 
-from worker_server.db import persistently, transaction
+from worker_server.db import retry_outages, transaction
 from worker_server.models import Webhook, WebhookDelivery
 from worker_server.models.statuses import DeliveryStatus
 from worker_server.queue import callbacks, totals
@@ -160,7 +160,7 @@ def _delivery(row: WebhookDelivery, webhook: Webhook, secrets: tuple[bytes, ...]
     )
 
 
-@persistently
+@retry_outages
 def store_payload(delivery: Delivery, payload: str) -> str:
     """Store the payload unless one is stored; return the stored one: every attempt sends it.
 
@@ -175,7 +175,7 @@ def store_payload(delivery: Delivery, payload: str) -> str:
         return session.scalar(row.returning(WebhookDelivery.payload)) or payload
 
 
-@persistently
+@retry_outages
 def record_attempt(delivery: Delivery, outcome: Outcome) -> None:
     """Record how the attempt has ended, unless another one has begun since.
 

@@ -44,9 +44,9 @@ class Sender:
         except Stopped:
             raise
         except RequestFailed as error:
-            return Outcome(error_code=_as_receivers(error.failure.code))
+            return Outcome(error_code=_receiver_code(error.failure.code))
         except FetchFailed as error:
-            return Outcome(error_code=_as_receivers(error.code))
+            return Outcome(error_code=_receiver_code(error.code))
 
     def _post(self, url: str, body: bytes, signed: dict[str, str], watchdog: Watchdog) -> Outcome:
         """Read the headers alone: what the receiver answers besides its status is not needed."""
@@ -77,13 +77,13 @@ def _failure_of(error: Exception) -> FetchFailed:
     return FetchFailed(FailureCode.SOURCE_UNAVAILABLE, "no answer in HTTP")
 
 
-_OF_RECEIVERS = {
+_RECEIVER_CODES = {
     FailureCode.SOURCE_TLS_INVALID: "receiver_tls_invalid",
     FailureCode.SOURCE_UNAVAILABLE: "receiver_unavailable",
     FailureCode.SOURCE_TOO_SLOW: "receiver_too_slow",
 }
 
 
-def _as_receivers(code: str) -> str:
+def _receiver_code(code: str) -> str:
     """Return the code as a delivery shows it: codes of sources speak of downloads."""
-    return _OF_RECEIVERS.get(FailureCode(code), code)
+    return _RECEIVER_CODES.get(FailureCode(code), code)

@@ -25,7 +25,7 @@ from worker_server.media.process.child import MAX_RESPONSE_BYTES, ChildFiles
 _CHILD = "worker_server.media.cutting.cutting_child"
 
 
-class _NoPlaces:
+class _NoCuts:
     """Finds nothing, so that parts end at the limit."""
 
     earliest = Fraction(0)
@@ -50,7 +50,7 @@ def plan_cuts(
     if cut is Cut.EXACT:
         return plan_clips(source, time_ranges, part_s)
     if not _may_find(cut, source):
-        return plan_clips(source, time_ranges, part_s, _NoPlaces())
+        return plan_clips(source, time_ranges, part_s, _NoCuts())
     output = path.with_name(f"{path.name}.cuts")
     payload = {
         "source": source.to_json(),

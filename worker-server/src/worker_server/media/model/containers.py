@@ -65,7 +65,7 @@ def crop_exactly(context: VideoCodecContext) -> None:
 
 
 def _readable(path: Path, demuxer: str) -> str | io.RawIOBase:
-    """Return the file's URL; for a joined MPEG-TS or Ogg or a cut-off MP4, a file that mends it."""
+    """Return the file's URL; a joined MPEG-TS or Ogg and a cut-off MP4 as a repaired file."""
     if demuxer == "mpegts":
         program_ranges = find_program_ranges(path)
         if any(program_range.pids for program_range in program_ranges):

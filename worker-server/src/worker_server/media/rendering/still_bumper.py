@@ -54,7 +54,7 @@ class SkippedPictures:
     pps_id: int
 
     @classmethod
-    def beside(cls, fields: dict[str, list[int]], span: Span) -> "SkippedPictures":
+    def with_unused_id(cls, fields: dict[str, list[int]], span: Span) -> "SkippedPictures":
         """Choose an id that neither the encoder's nor the source's parameter sets have."""
         used = {*fields["pic_parameter_set_id"], *span.headers["pic_parameter_set_id"]}
         free = set(range(_MAX_PPS_ID + 1)) - used

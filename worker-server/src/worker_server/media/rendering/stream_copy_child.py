@@ -167,7 +167,7 @@ def _encoded(edit: PartEdit, span: Span, edges: Path) -> tuple[ParameterSets, li
         pictures = list(_encoded_pictures(container, sets, edit))
     if still_bumper(edit, span) is None:
         return sets, pictures
-    skipped = SkippedPictures.beside(fields, span)
+    skipped = SkippedPictures.with_unused_id(fields, span)
     sets = replace(sets, pps=(*sets.pps, skipped.pps))
     return sets, with_still_bumpers(pictures, skipped, edit)
 
