@@ -52,7 +52,7 @@ class Target:
         return self.installation.home
 
     def rows(self, statement: str, *values: object) -> list[Row]:
-        """Run a statement as the superuser; psycopg2.OperationalError while PostgreSQL is away."""
+        """Run a statement as the superuser; psycopg2.OperationalError while PostgreSQL is down."""
         connection = psycopg2.connect(
             host="127.0.0.1",
             port=self.installation.ports.postgres,

@@ -1,4 +1,4 @@
-"""Faults of the share: frozen, full, low, read-only, away, with a file that cannot be removed."""
+"""Faults of the share: frozen, full, low, read-only, unmounted, with an unremovable file."""
 
 import os
 import shutil

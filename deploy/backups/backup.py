@@ -41,7 +41,7 @@ def back_up(settings: Settings) -> bool:
         gone = _copy(database.stored_files(), settings.share, new, previous)
         kept = [file for file in gone if new.has(file.path)]
         gone = kept + _copy(database.dump(new.root / DUMP), settings.share, new, previous)
-        settings.check_share()  # were it away since, its files would look lost
+        settings.check_share()  # unmounted since, its files would look lost
         lost = _still_named(database, gone)
         missing = [file for file in gone if not new.has(file.path)]
         absent = [path for path in lost if not new.has(path)]

@@ -47,6 +47,7 @@ RIDDLES = (
     r"\bbehind (the |an? )?(first|last|clear|cover|(IDR )?picture|limit)\b",  # after
     r"persistently|_as_sqlalchemys|_as_receivers|becomes_whole|_Arrived|_astray",  # retry_outages …
     r"\b[Mm]end(s|ed|ing)?\b|\b[Ss]eldom\b|not to be had|def within\(timeout",  # repair, rarely
+    r"is_share_away|_SOURCE_AWAY|\b(source|database|PostgreSQL) (is|was) away\b",  # unavailable
 )
 # Names of modules, classes, functions, parameters, variables that do not say what they are.
 VAGUE = re.compile(

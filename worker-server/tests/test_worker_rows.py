@@ -127,12 +127,12 @@ def test_beat_writes_and_reads_nothing_else(
 
 @pytest.mark.usefixtures("killed", "app")
 def test_lack_of_the_share_replaces_only_faults_of_an_earlier_process(database: Database) -> None:
-    workers.record_heartbeat(NAME, ["render"], is_share_away=True)
+    workers.record_heartbeat(NAME, ["render"], is_share_unavailable=True)
     assert workers.liveness().faults == {NAME: "internal_error"}
-    workers.record_heartbeat(NAME, ["render"], is_first=True, is_share_away=True)
+    workers.record_heartbeat(NAME, ["render"], is_first=True, is_share_unavailable=True)
     assert workers.liveness().faults == {NAME: "storage_unavailable"}
     since = database.execute("SELECT fault_at FROM workers WHERE fault_at IS NOT NULL")
-    workers.record_heartbeat(NAME, ["render"], is_share_away=True)
+    workers.record_heartbeat(NAME, ["render"], is_share_unavailable=True)
     assert database.execute("SELECT fault_at FROM workers") == since
     workers.record_heartbeat(NAME, ["render"])
     assert database.execute("SELECT fault_code, fault_at FROM workers") == [(None, None)]
@@ -140,7 +140,7 @@ def test_lack_of_the_share_replaces_only_faults_of_an_earlier_process(database: 
 
 @pytest.mark.usefixtures("app")
 def test_new_worker_without_the_share_reports_it_at_once() -> None:
-    workers.record_heartbeat(NAME, ["render"], is_first=True, is_share_away=True)
+    workers.record_heartbeat(NAME, ["render"], is_first=True, is_share_unavailable=True)
     assert workers.liveness().faults == {NAME: "storage_unavailable"}
 
 

@@ -20,7 +20,7 @@ from web_server.schemas import SignUp, known_email
 
 
 class _Users(AppGroup):
-    """Says in a sentence that the database is away."""
+    """Says in a sentence that the database is unavailable."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 # click's own signature
         try:

@@ -105,7 +105,7 @@ class Handling:
 
 _CALLER = Handling(Fault.CALLER, Bound.FIRST)
 _SOURCE = Handling(Fault.SOURCE, Bound.FIRST)
-_SOURCE_AWAY = Handling(Fault.SOURCE, Bound.SOURCE_RETRY)
+_SOURCE_UNAVAILABLE = Handling(Fault.SOURCE, Bound.SOURCE_RETRY)
 _SHARE = Handling(Fault.SHARE, Bound.NEVER)
 _MACHINE = Handling(Fault.MACHINE, Bound.ATTEMPTS)
 # Retry once: the same input most likely fails again, as each attempt tries every renderer.
@@ -114,10 +114,10 @@ _QUOTA = Handling(Fault.QUOTA, Bound.FIRST)
 _INTERNAL = Handling(Fault.INTERNAL, Bound.NEVER)
 _HANDLING = {
     FailureCode.DECODER_CRASHED: Handling(Fault.SOURCE, Bound.SECOND),
-    FailureCode.SOURCE_UNAVAILABLE: _SOURCE_AWAY,
-    FailureCode.SOURCE_NAME_UNKNOWN: _SOURCE_AWAY,
-    FailureCode.SOURCE_INCOMPLETE: _SOURCE_AWAY,
-    FailureCode.SOURCE_TOO_SLOW: _SOURCE_AWAY,
+    FailureCode.SOURCE_UNAVAILABLE: _SOURCE_UNAVAILABLE,
+    FailureCode.SOURCE_NAME_UNKNOWN: _SOURCE_UNAVAILABLE,
+    FailureCode.SOURCE_INCOMPLETE: _SOURCE_UNAVAILABLE,
+    FailureCode.SOURCE_TOO_SLOW: _SOURCE_UNAVAILABLE,
     FailureCode.STORAGE_FULL: _SHARE,
     FailureCode.STORAGE_UNAVAILABLE: _SHARE,
     FailureCode.ENCODER_KILLED: _MACHINE,

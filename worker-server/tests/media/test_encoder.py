@@ -149,7 +149,7 @@ def test_an_error_in_a_callback_leaves_nothing_behind(
     long_edit: PartEdit, ffmpeg: str, tmp_path: Path
 ) -> None:
     def on_progress(_: float) -> None:
-        raise ConnectionError("the database is away")
+        raise ConnectionError("the database is unavailable")
 
     with pytest.raises(ConnectionError):
         run(

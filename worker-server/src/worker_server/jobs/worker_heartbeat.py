@@ -62,7 +62,7 @@ class WorkerHeartbeat:
             _log.warning("scratch folder unusable: %s", error.strerror)
             return 0
 
-    def _share_is_away(self) -> bool:
+    def _share_is_unavailable(self) -> bool:
         return self._share is not None and isinstance(self._share.last().error, ShareAway)
 
     def _beat(self, *, is_first: bool) -> None:
@@ -71,7 +71,7 @@ class WorkerHeartbeat:
             self._kinds,
             self._scratch_free_bytes(),
             is_first=is_first,
-            is_share_away=self._share_is_away(),
+            is_share_unavailable=self._share_is_unavailable(),
         )
 
     def _run(self) -> None:

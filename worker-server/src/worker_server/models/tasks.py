@@ -29,7 +29,7 @@ class Task(Work, Base):
 
     `source` is the probed source as `media.Source.to_json` gives it; paths are below the share.
 
-    `waiting_since`: since when the source has been away; a claim moves it by the time in the queue.
+    `waiting_since`: when the source became unavailable; a claim moves it by the time in the queue.
     `canceled_in_ms` and `freed_bytes` are the receipt of a cancel: from the request until nothing
     of the task was left. `keep` exempts the task from RETENTION_DAYS.
     """

@@ -45,8 +45,8 @@ class History:
 
 def waits_for_source(lease: Lease, failure: WorkFailed) -> bool:
     """Return whether the task waits for its source, for SOURCE_RETRY_S at most."""
-    is_away = handling_of(failure.code).bound is Bound.SOURCE_RETRY
-    return isinstance(lease, TaskLease) and failure.retryable and is_away
+    is_unavailable = handling_of(failure.code).bound is Bound.SOURCE_RETRY
+    return isinstance(lease, TaskLease) and failure.retryable and is_unavailable
 
 
 def pause_s(
@@ -55,7 +55,7 @@ def pause_s(
     """Return how long to wait before the next attempt; None when there is none.
 
     It doubles from 5 s, up to one minute where attempts are counted, two minutes for a source that
-    is away, and ten for a fault of the share or an internal one.
+    is unavailable, and ten for a fault of the share or an internal one.
     """
     if not failure.retryable:
         return None

@@ -46,7 +46,7 @@ def record_heartbeat(
     scratch_free_bytes: int | None = None,
     *,
     is_first: bool = False,
-    is_share_away: bool = False,
+    is_share_unavailable: bool = False,
 ) -> None:
     """Record that the worker is alive, and whether its machine can use the share.
 
@@ -54,7 +54,7 @@ def record_heartbeat(
     its successor has the same host name and pid. Later beats leave a fault of another kind.
     """
     facts = {"kinds": kinds, "scratch_free_bytes": scratch_free_bytes}
-    fault = _share_fault(is_away=is_share_away)
+    fault = _share_fault(is_unavailable=is_share_unavailable)
     statement = insert(Worker).values(name=name, **facts, **fault)
     seen: Values = {"seen_at": func.now(), **facts}
     if is_first:
@@ -65,8 +65,8 @@ def record_heartbeat(
         session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=seen))
 
 
-def _share_fault(*, is_away: bool) -> Values:
-    code, at = (FailureCode.STORAGE_UNAVAILABLE, func.now()) if is_away else (None, None)
+def _share_fault(*, is_unavailable: bool) -> Values:
+    code, at = (FailureCode.STORAGE_UNAVAILABLE, func.now()) if is_unavailable else (None, None)
     return {"fault_code": code, "fault_at": at}
 
 

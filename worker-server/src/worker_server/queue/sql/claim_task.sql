@@ -4,7 +4,7 @@
 -- heads steps from owner to owner through the index of queued tasks, so a claim costs as much as
 -- there are owners with queued tasks and leases, however many tasks each has. turns orders owners; the
 -- first task that no other claim locks is taken. Time in the queue after it was due is no time
--- that its source was away: the queue was long, work was paused or the machines were off.
+-- that its source was unavailable: the queue was long, work was paused or the machines were off.
 WITH RECURSIVE heads AS (
     (SELECT owner_id, created_at FROM tasks WHERE status = 'queued' AND run_after <= now()
     ORDER BY owner_id, created_at LIMIT 1)
