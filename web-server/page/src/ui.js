@@ -48,7 +48,7 @@ export function Notice({ onClose, children }) {
     <button class="quiet" onClick=${onClose} aria-label=${t("action.close")}>✕</button></div>`;
 }
 
-/** Says what became of an action whose screen was left before it failed. */
+/** The error of an action whose screen was left before it failed. */
 export function MissedFailure() {
   if (!missed.value) return null;
   const { error, name, href } = missed.value;

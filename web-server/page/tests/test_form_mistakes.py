@@ -156,17 +156,40 @@ def test_wrong_number_is_shown_where_options_are_folded(
     assert visitor.context.request.get(f"{visitor.base_url}/tasks").json() == []
 
 
-def test_mistyped_plan_names_its_line(visitor: Visitor, video_url: str) -> None:
+def _plan(visitor: Visitor, video_url: str) -> None:
+    """Send a link with the plan first, and open the times of the plan."""
     page = visitor.page
     page.fill("#links", video_url)
     _open_options(page)
     page.get_by_label("Show me the plan first").check(force=True)
     page.locator("form button.primary").click()
     page.get_by_text("Change where clips begin and end").click()
+
+
+def test_mistyped_plan_names_its_line(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    _plan(visitor, video_url)
     page.locator("#plan").fill("0:00 - 0:01\nthe end")
     page.get_by_role("button", name="Plan again").click()
     page.locator("#plan-error", has_text="Line 2: Write it as").wait_for()
     expect(page.locator("#plan")).to_have_value("0:00 - 0:01\nthe end")
+
+
+def test_typed_times_are_not_dropped_without_a_question(visitor: Visitor, video_url: str) -> None:
+    page = visitor.page
+    _plan(visitor, video_url)
+    plan = page.locator("#plan")
+    planned = plan.input_value()
+    plan.fill("0:01 - 0:02 Lap")
+    page.get_by_role("button", name="Make the clips").click()
+    page.get_by_role("dialog", name="Make the clips of the plan before?").wait_for()
+    page.keyboard.press("Enter")  # the focus is on what changes nothing
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(plan).to_have_value("0:01 - 0:02 Lap")
+    expect(page.locator(".title-row .status.planned")).to_be_visible()
+    plan.fill(planned)
+    page.get_by_role("button", name="Make the clips").click()
+    expect(page.locator(".title-row .status.planned")).to_have_count(0)
 
 
 def test_same_link_again_is_another_task(visitor: Visitor, video_url: str) -> None:

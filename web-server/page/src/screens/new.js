@@ -29,7 +29,7 @@ const edit = signal(/** @type {Record<string, any>} */ (USUAL));
 /** Whose content it is, by user_id; 0 without a session. */
 let owner = 0;
 
-// What became of it, also if the screen was left meanwhile.
+// The result of the last attempt to send it, also if the screen was left meanwhile.
 const sending = signal(/** @type {any} */ (null));
 const error = signal(/** @type {ApiError | null} */ (null));
 const refused = signal(/** @type {Record<string, string>} */ ({}));

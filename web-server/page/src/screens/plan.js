@@ -6,9 +6,11 @@ import { announce, Failure, Field, html } from "../ui.js";
 import { clock, decimalSign, t } from "../words.js";
 import { byField, segmentsOf } from "./edit_form.js";
 
-/** @param {{task: any, refresh: () => void}} props */
-export function Plan({ task, refresh }) {
-  const text = useSignal(/** @type {string | null} */ (null));
+/** Return whether times were typed that are not planned. @param {any} task @param {string | null} text */
+export const isUnplanned = ({ parts }, text) => text !== null && text.trim() !== linesOf(parts);
+
+/** @param {{task: any, text: import("@preact/signals").Signal<string | null>, refresh: () => void}} props */
+export function Plan({ task, text, refresh }) {
   const error = useSignal(/** @type {ApiError | null} */ (null));
   const isBusy = useSignal(false);
   const save = async (/** @type {Event} */ event) => {

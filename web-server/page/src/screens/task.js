@@ -9,7 +9,7 @@ import { goTo } from "../router.js";
 import { announce, Bar, Dialog, Failure, html, LIVE, Status, useAttempt } from "../ui.js";
 import { adviceOf, ago, clock, date, language, lasting, moment, number, percent, sentenceOf, sizeOf, t } from "../words.js";
 import { Cards, Strip } from "./parts.js";
-import { Plan } from "./plan.js";
+import { isUnplanned, Plan } from "./plan.js";
 import { hostOf } from "./task_list.js";
 
 const LIVE_MS = 1000;
@@ -25,6 +25,7 @@ export function Task({ id }) {
   useEffect(() => {
     if (task) document.title = `${task.name} · idrl`;
   }, [task?.name, language.value]);
+  const typedPlan = useSignal(/** @type {string | null} */ (null));
   const status = useRef("");
   useEffect(() => {
     if (task && status.current) announce(`${task.name}: ${t(`status.${task.status}`)}`);
@@ -41,8 +42,8 @@ export function Task({ id }) {
     ${LIVE.includes(task.status) && html`<${Progress} task=${task} />`}
     ${task.error && html`<${TaskError} task=${task} />`}
     ${error && LOST_CODES.includes(error.code) && html`<${Failure} error=${error} />`}
-    <${Actions} task=${task} refresh=${() => poller.refresh()} />
-    ${task.status === "planned" && html`<${Plan} task=${task} refresh=${() => poller.refresh()} />`}
+    <${Actions} task=${task} typedPlan=${typedPlan} refresh=${() => poller.refresh()} />
+    ${task.status === "planned" && html`<${Plan} task=${task} text=${typedPlan} refresh=${() => poller.refresh()} />`}
     ${task.parts.length > 0 && html`<${Strip} parts=${task.parts} /><${Cards} task=${task} />`}
     <${Events} path=${path} />
   </article>`;
@@ -93,8 +94,9 @@ function TaskError({ task }) {
   </div>`;
 }
 
-/** @param {{task: any, refresh: () => void}} props */
-function Actions({ task, refresh }) {
+/** @param {{task: any, typedPlan: import("@preact/signals").Signal<string | null>, refresh: () => void}} props */
+function Actions({ task, typedPlan, refresh }) {
+  const isStarting = useSignal(false);
   const isConfirming = useSignal(false);
   const link = useSignal(/** @type {any} */ (null));
   const { error, attempt, inTurn } = useAttempt();
@@ -110,6 +112,10 @@ function Actions({ task, refresh }) {
     if (!isGone.current) refresh(); // not after a deletion: it would give 404
   };
   const share = () => change(async () => (link.value = (await call("POST", `${task.link}/links`, {})).data));
+  const start = () => {
+    isStarting.value = false;
+    return change(() => call("POST", `${task.link}/start`));
+  };
   const remove = () => {
     isConfirming.value = false;
     return change(async () => {
@@ -126,13 +132,15 @@ function Actions({ task, refresh }) {
       ${task.parts_done > 0 && html`<a class="button primary" href=${`${task.link}/clips.zip`} download>${t("task.zip")}</a>
         <a class="button" href=${`${task.link}/manifest.json`} download=${`${task.name}.json`}>${t("task.manifest")}</a>
         <button onClick=${share}>${t("task.share")}</button>`}
-      ${task.status === "planned" && html`<button class="primary" onClick=${() => change(() => call("POST", `${task.link}/start`))}>${t("action.start")}</button>`}
+      ${task.status === "planned" && html`<button class="primary" onClick=${() => (isUnplanned(task, typedPlan.value) ? (isStarting.value = true) : start())}>${t("action.start")}</button>`}
       ${task.status === "failed" && html`<button onClick=${() => change(() => call("POST", `${task.link}/retry`))}>${t("action.retry")}</button>`}
       <button class="danger" onClick=${() => (isConfirming.value = true)}>${t(`action.${kind}`)}</button>
     </div>
     <${Failure} error=${error.value} />
     ${isConfirming.value && html`<${ConfirmDialog} title=${t(`task.ask_${kind}`)} means=${t(`task.${kind}_means`)}
       action=${t(`action.${kind}`)} keep=${t(`action.keep_${kind}`)} onSure=${remove} onClose=${() => (isConfirming.value = false)} />`}
+    ${isStarting.value && html`<${ConfirmDialog} title=${t("plan.ask")} means=${t("plan.ask_means")} action=${t("action.start")}
+      keep=${t("plan.keep")} onSure=${start} onClose=${() => (isStarting.value = false)} />`}
     ${link.value && html`<${Dialog} title=${t("task.share")} onClose=${() => (link.value = null)}>
       <p>${t("task.link_means", { at: date(link.value.expires_at) })}</p>
       <${Copy} text=${new URL(link.value.url, location.href).href} label=${t("task.share")}>
