@@ -1,7 +1,8 @@
 """Colours of the system's own, readers of the screen, and names from right to left."""
 
+import pytest
 from conftest import PASSWORD, NewVisitor, Visitor
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, ViewportSize, expect
 from running_system import RunningSystem
 
 WATCH_WORDS = """() => {
@@ -157,3 +158,17 @@ def test_long_names_are_shown_whole(visitor: Visitor, system: RunningSystem) -> 
     visitor.show(f"task/{task_id}")
     expect(page.locator("h1")).to_have_text(name)
     assert page.locator("h1").evaluate(is_whole)
+
+
+def test_status_of_a_row_is_below_its_text(new_visitor: NewVisitor, system: RunningSystem) -> None:
+    """In a window of 1280 pixels at 200 %: above it, it left half of the row empty."""
+    visitor = new_visitor(viewport=ViewportSize(width=640, height=400))
+    visitor.enter()
+    system.add_tasks(visitor.email, 1)
+    visitor.show("tasks")
+    text, status, row = (
+        visitor.page.locator(each).evaluate("each => each.getBoundingClientRect().toJSON()")
+        for each in (".row-text", ".row-link .status", ".row-link")
+    )
+    assert status["x"] == pytest.approx(text["x"], abs=1)
+    assert text["width"] > row["width"] - 100
