@@ -4,13 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from idrl_local.home import Home, free_ports
-from idrl_local.pidlocks import PidLock
-from idrl_testing.waiting import wait_until
+from idrl_testing.waiting import LIMIT_S
 
 HOLD = """
 import sys, time
@@ -18,8 +18,24 @@ from pathlib import Path
 from idrl_local.pidlocks import PidLock
 
 PidLock(Path(sys.argv[1])).acquire()
+print("ready", flush=True)
 time.sleep(60)
 """
+
+
+@contextmanager
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Have a process that holds this lock, and whose id is in the file."""
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -29,11 +45,8 @@ def home(tmp_path: Path) -> Iterator[Home]:
     home.create()
     home.secrets()
     (home.run / "port").write_text(str(free_ports().nginx))
-    lock = home.lock("supervisord")
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock.path)]) as process:
-        wait_until(lock.is_locked)
+    with holder(home.lock("supervisord").path):
         yield home
-        process.kill()
 
 
 def idrl(home: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -67,12 +80,7 @@ def test_down_stops_processes_of_the_first_release(tmp_path: Path, program: str)
     home = Home(tmp_path / "home")
     home.create()
     path = home.run / f"{program}.mark"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path)], start_new_session=True
-    ) as process:
-        wait_until(PidLock(path).is_locked)
+    with holder(path) as process:
         done = idrl(home, "down")
-        is_alive = process.poll() is None
-        process.kill()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert not is_alive
+        assert (done.returncode, done.stderr) == (0, "")
+        assert process.wait(LIMIT_S) < 0  # by a signal
