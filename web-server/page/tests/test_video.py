@@ -17,16 +17,22 @@ WIDTH, HEIGHT, RATE = 640, 360, 25
 PART_S, PARTS = 4, 3
 # The middle of a frame's time, so that no rounding chooses its neighbour.
 PLACES_S = [0.02, 1.5, 3.94]
-SEEK = """([video, seconds]) => new Promise(done => {
-  const drawn = () => {
+# The browser may say `seeked` before it shows the new frame; what it shows has a time of its own.
+SEEK = """([video, seconds, frameS]) => new Promise(done => {
+  const draw = () => {
     const canvas = document.createElement('canvas');
     [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
     canvas.getContext('2d').drawImage(video, 0, 0);
     done(canvas.toDataURL('image/png').split(',')[1]);
   };
+  const shown = (_, {mediaTime}) => {
+    if (mediaTime <= seconds && seconds < mediaTime + frameS) draw();
+    else video.requestVideoFrameCallback(shown);
+  };
   const seek = () => {
     video.pause();
-    video.addEventListener('seeked', () => requestAnimationFrame(drawn), {once: true});
+    video.requestVideoFrameCallback(shown);
+    video.addEventListener('seeked', () => setTimeout(draw, 20_000), {once: true});
     video.currentTime = seconds;
   };
   if (video.readyState >= HTMLMediaElement.HAVE_METADATA) seek();
@@ -50,7 +56,7 @@ def _number_shown(visitor: Visitor, seconds: float, folder: Path) -> int:
     """Seek, and read the number in the picture that the browser draws then."""
     video = visitor.page.locator("video").element_handle()
     (folder / "shown.png").write_bytes(
-        base64.b64decode(visitor.page.evaluate(SEEK, [video, seconds]))
+        base64.b64decode(visitor.page.evaluate(SEEK, [video, seconds, 1 / RATE]))
     )
     size = ["-s", f"{WIDTH}x{HEIGHT}", "-pix_fmt", "gray", "-f", "rawvideo"]
     run_ffmpeg("-i", folder / "shown.png", *size, folder / "shown.gray")
@@ -72,7 +78,8 @@ def test_frames_of_clips(
 ) -> None:
     page = visitor.page
     visitor.open("brand")
-    page.get_by_label("None", exact=True).check(force=True)  # no picture before the first frame
+    with page.expect_response(lambda answer: answer.request.method == "PUT"):
+        page.get_by_label("None", exact=True).check(force=True)  # no picture before the first frame
     visitor.open("new")
     page.locator(".options-box summary").click()
     page.get_by_label("Show me the plan first").check(force=True)
