@@ -1,16 +1,21 @@
 """The documents of a task with as many parts as there may be, for many callers at once."""
 
 import re
+import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
 from idrl_testing.database import Database
+from worker_server.api import long_documents
 from worker_server.limits import MAX_PARTS
+from worker_testing import problem
 
 Auth = Callable[..., dict[str, str]]
 THREADS = 16  # of the container `tasks`, whose limit is 640 MB; the service itself takes 120
@@ -19,11 +24,11 @@ LIMIT_MB = 500
 
 @pytest.fixture
 def task_id(database: Database) -> str:
-    """A task of 20,000 finished parts."""
+    """A failed task of 20,000 finished parts, which its caller has started."""
     task_id = str(uuid.uuid4())
     database.execute(
-        "INSERT INTO tasks (id, owner_id, url, status, finished_at)"
-        f" VALUES ('{task_id}', 1, 'http://example.com/v.mp4', 'done', now())"
+        "INSERT INTO tasks (id, owner_id, url, status, finished_at, start_requested_at)"
+        f" VALUES ('{task_id}', 1, 'http://example.com/v.mp4', 'failed', now(), now())"
     )
     database.execute(
         "INSERT INTO parts (task_id, owner_id, number, start_frame, end_frame, start_s, end_s,"
@@ -56,3 +61,27 @@ def test_documents_for_all_threads_fit_into_the_memory(
         answers = set(pool.map(get, range(THREADS)))
     assert (200, True) in answers <= {(200, True), (503, False)}  # too busy, on a slow machine
     assert memory_mb("VmHWM") - before_mb < LIMIT_MB
+
+
+def test_changes_of_long_tasks_wait_for_memory_before_they_are_made(
+    client: FlaskClient,
+    auth: Auth,
+    task_id: str,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their answers are such documents too: 16 of different tasks took 576 MB."""
+    link, memory = f"/tasks/{task_id}", threading.BoundedSemaphore()
+    monkeypatch.setattr(long_documents, "_memory", memory)
+    monkeypatch.setattr(long_documents, "_WAIT_S", 0.1)
+    calls = [
+        partial(client.patch, link, json={"name": "Talk"}, headers=auth()),
+        partial(client.post, f"{link}/start", headers=auth()),
+        partial(client.post, f"{link}/retry", headers=auth()),
+    ]
+    before = database.execute("SELECT xmin FROM tasks")
+    with memory:
+        for call in calls:
+            assert problem(call()) == (503, "too_busy")
+        assert database.execute("SELECT xmin FROM tasks") == before
+    assert [call().status_code for call in calls] == [200, 202, 202]

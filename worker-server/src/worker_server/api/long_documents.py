@@ -8,8 +8,8 @@ from flask import Flask, g, has_request_context
 from idrl_common.problems import Problem
 from worker_server.db import PreparedQuery, fetch_text, parsed_json
 
-# Characters of JSON, of some 1500 parts.
-_LONG = 512 * 1024
+# Characters of JSON, of as many parts.
+_LONG, _LONG_PARTS = 512 * 1024, 1500
 _MAX_PARALLEL = 3
 # A call is answered within 15 s.
 _WAIT_S = 8.0
@@ -30,6 +30,15 @@ def fetch_json(query: PreparedQuery, *values: object) -> Any:  # noqa: ANN401 # 
     if text and len(text) > _LONG and has_request_context():
         _wait_for_memory()
     return parsed_json(text)
+
+
+def await_memory(parts: int) -> None:
+    """Where a document of so many parts is long, wait as `fetch_json` does, before it is read.
+
+    For a change, which must not be refused once it is made.
+    """
+    if parts > _LONG_PARTS and has_request_context():
+        _wait_for_memory()
 
 
 def _wait_for_memory() -> None:

@@ -81,6 +81,14 @@ _TASK = PreparedQuery(
     ) AS task
     """,  # noqa: S608 # made of constants
 )
+_PARTS_TOTAL = PreparedQuery(
+    "count_parts",
+    "uuid, bigint",
+    """
+    SELECT to_json(count(*))::text FROM tasks JOIN parts ON task_id = tasks.id
+    WHERE tasks.id = $1 AND tasks.owner_id = $2
+    """,
+)
 _TASK_ROW_VERSION = PreparedQuery(
     "fetch_task_version",
     "uuid, bigint",
@@ -204,6 +212,14 @@ def get_task(
     if task is None:
         raise TaskNotFound
     return task
+
+
+def await_memory(owner_id: int, task_id: uuid.UUID) -> None:
+    """Wait until there is memory for the task's document; raise a 503 Problem where it takes long.
+
+    To be called before a change whose answer is the document, outside of its transaction.
+    """
+    long_documents.await_memory(fetch_json(_PARTS_TOTAL, str(task_id), owner_id))
 
 
 def database_uptime_s() -> float:

@@ -173,6 +173,7 @@ def change_task(
     QuotaExceeded, and what `check` raises.
     """
     columns = {_COLUMNS.get(name, name): value for name, value in values.items()}
+    queries.await_memory(owner_id, task_id)
     with transaction():
         if not changes.change_task(owner_id, task_id, columns, default_name, editor, quotas, check):
             raise TaskNotFound
@@ -187,6 +188,7 @@ def start_task(owner_id: int, task_id: uuid.UUID) -> TaskWithParts:
 
     Raise TaskNotFound or NotPlanned.
     """
+    queries.await_memory(owner_id, task_id)
     with transaction():
         waiting = planning.start_task(owner_id, task_id)
         if waiting is None:
@@ -202,6 +204,7 @@ def retry_task(owner_id: int, task_id: uuid.UUID, quotas: Quotas) -> TaskWithPar
 
     Raise TaskNotFound, NotFailed or QuotaExceeded.
     """
+    queries.await_memory(owner_id, task_id)
     with transaction():
         if not requeueing.retry_task(owner_id, task_id, quotas):
             raise TaskNotFound
