@@ -16,10 +16,11 @@ from idrl_testing.waiting import wait_until
 from web_testing import assert_problem, bearer, log_in, new_key
 
 if TYPE_CHECKING:
-    from conftest import AuthActions, MakeApp, TasksStandIn
+    from conftest import AuthActions, Exchange, MakeApp, TasksStandIn
     from werkzeug.test import TestResponse
 
 TASK = "0b8f2f0e-6c1d-4c0a-9f57-3d1c5f6a7b88"
+WEBHOOK = "/webhooks/5c1e2f0e-6c1d-4c0a-9f57-3d1c5f6a7b88"
 NEW, OTHER = "Another-passw0rd", "0ther-Passw0rd"
 SLOW_ADDRESS = "192.0.2.7"
 LASTING = [
@@ -35,7 +36,14 @@ _HOLD = "SELECT pg_advisory_lock(4711)"
 @pytest.fixture
 def other_process(make_app: MakeApp, tasks: TasksStandIn) -> FlaskClient:
     """Another process of the web app, with a task behind it."""
-    tasks.answer = lambda exchange: exchange.respond(200, json.dumps({"parts": []}).encode())
+
+    def answer(exchange: Exchange) -> None:
+        if exchange.path == "/webhooks":
+            exchange.respond(201, b"{}", {"Location": WEBHOOK})
+        else:
+            exchange.respond(200, json.dumps({"parts": []}).encode())
+
+    tasks.answer = answer
     return make_app().test_client()
 
 
@@ -83,8 +91,16 @@ def paused(database: Database, change: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("by_key", [False, True], ids=["token", "key"])
-def test_token_or_key_that_is_just_being_ended_makes_no_key(
-    client: FlaskClient, headers: dict[str, str], database: Database, *, by_key: bool
+@pytest.mark.parametrize("made", ["key", "link", "webhook"])
+def test_token_or_key_that_is_just_being_ended_makes_nothing_that_lasts(
+    other_process: FlaskClient,
+    client: FlaskClient,
+    headers: dict[str, str],
+    database: Database,
+    tasks: TasksStandIn,
+    made: str,
+    *,
+    by_key: bool,
 ) -> None:
     application = client.application
     ending, change, caller = (
@@ -97,17 +113,18 @@ def test_token_or_key_that_is_just_being_ended_makes_no_key(
         caller = bearer(document["key"])
         ending, change = ("DELETE", f"/me/keys/{document['key_id']}"), "DELETE ON api_keys"
         assert client.get("/me", headers=caller).status_code == 200  # records its first use
-    method, path = ending
+    _, path, body = LASTING[["key", "link", "webhook"].index(made) + 1]
     with ThreadPoolExecutor(2) as pool:
         with paused(database, change):
             end = application.test_client().open
-            ended = pool.submit(end, path, method=method, headers=headers)
+            ended = pool.submit(end, ending[1], method=ending[0], headers=headers)
             wait_until(lambda: database.waiting() == 1, 20)
-            post = application.test_client().post
-            made = pool.submit(post, "/me/keys", json={"name": "late"}, headers=caller)
-            wait_until(lambda: database.waiting() == 2, 20)
+            late = pool.submit(other_process.post, path, json=body, headers=caller)
+            wait_until(lambda: late.done() or database.waiting() == 2, 20)
         assert ended.result(30).status_code == 204
-        assert_problem(made.result(30), 401, "token_invalid")
+        assert_problem(late.result(30), 401, "token_invalid")
+    deleted = [seen.target for seen in tasks.seen if seen.method == "DELETE"]
+    assert deleted == ([WEBHOOK] if made == "webhook" else [])
     assert database.execute("SELECT name FROM api_keys") == []
 
 

@@ -125,6 +125,17 @@ def locked_account(user_id: int) -> Iterator[User | None]:
         yield session.scalars(account.with_for_update(read=True)).one_or_none()
 
 
+@contextmanager
+def valid_caller(caller: Identity) -> Iterator[None]:
+    """Let the caller's token or key end no sooner than the block, which makes what outlives it.
+
+    Raise a 401 Problem where it was ended since the call was let in.
+    """
+    with locked_account(caller.user_id) as account, transaction() as session:
+        _refuse_ended(session, caller, account)
+        yield
+
+
 def delete_user(user: User) -> None:
     """Delete the account with its keys, failed log-ins and usage; raise StillInUse.
 
@@ -154,8 +165,7 @@ def create_key(caller: Identity, name: str, expires_in_days: int | None) -> tupl
     with transaction() as session:
         # FOR UPDATE serializes the calls of an account, so that the limit holds, and log-outs.
         account = session.scalars(select(User).where(User.id == user_id).with_for_update()).one()
-        if account.disabled_at is not None or not _is_valid(session, caller, account):
-            raise token_refused()
+        _refuse_ended(session, caller, account)
         if (session.scalar(count) or 0) >= MAX_KEYS:
             raise TooManyKeys
         session.add(row)
@@ -166,6 +176,14 @@ def ended_at_s(account: User) -> float:
     """Return when the account's tokens were last ended, as a Unix time; 0 if never."""
     ended_at = account.tokens_valid_after
     return ended_at.timestamp() if ended_at else 0
+
+
+def _refuse_ended(session: scoped_session[Session], caller: Identity, account: User | None) -> None:
+    """Raise a 401 Problem where the caller's token, key or account, which is locked, was ended."""
+    if account is None or account.disabled_at is not None:
+        raise token_refused()
+    if not _is_valid(session, caller, account):
+        raise token_refused()
 
 
 def _is_valid(session: scoped_session[Session], caller: Identity, account: User) -> bool:

@@ -12,15 +12,18 @@ from pathlib import Path
 from urllib.parse import quote
 
 from flask import Blueprint, Response, request
+from sqlalchemy.exc import SQLAlchemyError
 from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import HTTPError
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from idrl_common import request_ids
+from idrl_common.access import caller
+from idrl_common.problems import Problem
 from idrl_common.settings import MAX_BATCH_BODY_BYTES, MAX_TASK_BODY_BYTES
 from idrl_common.token_verifier import bearer_token
 from idrl_common.validation import read_body
-from web_server import ranges
+from web_server import accounts, ranges
 from web_server.authentication import exchanged_token, reads_account_now
 from web_server.tasks_client import TasksService, release
 
@@ -110,7 +113,10 @@ def blueprint(service: TasksService, clips: Clips) -> Blueprint:
     @routes.route("/webhooks/<path:rest>", methods=METHODS)
     @reads_account_now
     def forward_webhooks(rest: str = "") -> Response:
-        return _forward(service, clips, rest)
+        response = _forward(service, clips, rest)
+        if response.status_code == HTTPStatus.CREATED:
+            _keep_only_of_valid_caller(service, response)
+        return response
 
     @routes.route("/uploads", methods=METHODS)
     @routes.route("/uploads/<upload_id>", methods=METHODS)
@@ -143,6 +149,20 @@ def _forward(service: TasksService, clips: Clips, rest: str) -> Response:
     if clips.accel_redirect and request.method in ("GET", "HEAD") and (path := _file_path()):
         return file_response(service, clips, path)
     return relay(service.send(request.method, _target(), request_headers(), read_body() or None))
+
+
+def _keep_only_of_valid_caller(service: TasksService, created: Response) -> None:
+    """Delete what the response has created where the caller's token or key has ended meanwhile.
+
+    Raise a 401 Problem then. The account is not locked during the call, which may take long.
+    """
+    try:
+        with accounts.valid_caller(caller()):
+            pass
+    except (Problem, SQLAlchemyError):
+        release(service.send("DELETE", created.headers["Location"], request_headers(), None))
+        created.close()
+        raise
 
 
 def _file_path() -> str | None:

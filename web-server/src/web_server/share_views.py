@@ -17,7 +17,7 @@ from idrl_common.access import caller
 from idrl_common.problems import Problem
 from idrl_common.times import utc_text
 from idrl_common.validation import parse_body
-from web_server import gateway, page, share_page
+from web_server import accounts, gateway, page, share_page
 from web_server.authentication import Authenticator, reads_account_now
 from web_server.gateway import Clips
 from web_server.schemas import NewLink
@@ -122,7 +122,8 @@ def blueprint(links: Links) -> Blueprint:
         _require_part(task, body.part)
         expires_at_s = int(time.time()) + body.expires_in_s
         share = Share(caller().user_id, key, body.part, expires_at_s)
-        url = share_url(links.tokens, _base_url(), share)
+        with accounts.valid_caller(caller()):
+            url = share_url(links.tokens, _base_url(), share)
         expires_at = utc_text(datetime.fromtimestamp(expires_at_s, UTC))
         return _no_store(jsonify(url=url, expires_at=expires_at)), 201
 
