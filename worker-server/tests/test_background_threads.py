@@ -4,7 +4,8 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import NoReturn
 
 import psycopg2
@@ -12,18 +13,19 @@ import pytest
 from celery import Celery
 from flask import Flask
 from kombu.exceptions import LimitExceeded
-from sqlalchemy import select, text
+from sqlalchemy import Select, select, text
 
 from idrl_testing.waiting import LIMIT_S, wait_until
 from worker_server import sweeper
 from worker_server.api.served_bytes import ServedBytes
 from worker_server.db import db, transaction
+from worker_server.jobs import webhook_senders
 from worker_server.jobs.base import perform
 from worker_server.jobs.heartbeat import Heartbeat
 from worker_server.jobs.runtime import Runtime
 from worker_server.jobs.shutdown import ShutdownFlag
 from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
-from worker_server.models import MetricIncrement
+from worker_server.models import MetricIncrement, Worker
 from worker_server.queue import claims, totals, workers
 from worker_server.queue.wakeups import WakeupSender
 from worker_server.settings import Settings
@@ -118,6 +120,68 @@ def test_worker_sends_heartbeats_again(
         wait_until(lambda: connections.refused)
         connections.error = None
         wait_until(lambda: workers.liveness().workers.get("render"))
+
+
+@pytest.fixture
+def failing_ends(app: Flask) -> Iterator[list[str]]:
+    """The threads whose first app context ended with an error, as where its session cannot end."""
+    failed: list[str] = []
+
+    def fail_once(_: BaseException | None) -> None:
+        name = threading.current_thread().name
+        if name.startswith(("worker-heartbeat", "webhooks-")) and name not in failed:
+            failed.append(name)
+            raise MemoryError
+
+    app.teardown_appcontext(fail_once)
+    yield failed
+    app.teardown_appcontext_funcs.remove(fail_once)
+
+
+def test_worker_sends_heartbeats_after_a_context_that_failed(
+    app: Flask, failing_ends: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker seemed dead while it went on with its work."""
+    monkeypatch.setattr(workers, "HEARTBEAT_EVERY_S", 0.05)
+    heartbeat = WorkerHeartbeat(app, "test:8", ["render"])
+    heartbeat.start()
+    try:
+        wait_until(lambda: failing_ends)
+        seen_at = select(Worker.seen_at).where(Worker.name == "test:8")
+        first = db.session.scalar(seen_at)
+        db.session.rollback()
+        wait_until(lambda: read(seen_at) != first)
+    finally:
+        heartbeat.stop()
+
+
+def read(statement: Select[tuple[datetime]]) -> datetime | None:
+    """Return the value in a transaction of its own."""
+    with transaction() as session:
+        return session.scalar(statement)
+
+
+def test_webhooks_are_sent_after_contexts_that_failed(
+    app: Flask,
+    settings: Settings,
+    failing_ends: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All four threads of a worker had ended, and its other work went on."""
+    monkeypatch.setattr(webhook_senders, "_POLL_S", 0.05)
+    senders = webhook_senders.WebhookSenders(app, settings)
+    senders.start()
+    try:
+        wait_until(lambda: len(failing_ends) == len(senders._threads))
+        attempts: list[str] = []
+        monkeypatch.setattr(
+            webhook_senders,
+            "send_due",
+            lambda *_: attempts.append(threading.current_thread().name),
+        )
+        wait_until(lambda: set(attempts) == set(failing_ends))
+    finally:
+        senders.stop()
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)

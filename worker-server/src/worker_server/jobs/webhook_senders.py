@@ -46,10 +46,10 @@ class WebhookSenders:
 
     def _run(self) -> None:
         while not self._ended.wait(_POLL_S):
-            with self._app.app_context():
-                try:
+            try:
+                with self._app.app_context():
                     send_due(self._sender, self._ended.is_set)
-                except SQLAlchemyError as error:
-                    _log.warning("webhooks cannot be sent: %s", type(error).__name__)
-                except Exception:  # noqa: BLE001 # the thread must not end; the delivery is due again
-                    _log.exception("webhook delivery failed with an unexpected exception")
+            except SQLAlchemyError as error:
+                _log.warning("webhooks cannot be sent: %s", type(error).__name__)
+            except Exception:  # noqa: BLE001 # the thread must not end; the delivery is due again
+                _log.exception("webhook delivery failed with an unexpected exception")

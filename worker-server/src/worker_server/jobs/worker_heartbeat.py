@@ -46,11 +46,11 @@ class WorkerHeartbeat:
         """Stop the thread, and delete the row of the worker."""
         self._ended.set()
         self._thread.join(2 * workers.HEARTBEAT_EVERY_S)
-        with self._app.app_context():
-            try:
+        try:
+            with self._app.app_context():
                 workers.leave(self._name)
-            except SQLAlchemyError as error:
-                _log.warning("worker row not deleted: %s", type(error).__name__)
+        except SQLAlchemyError as error:
+            _log.warning("worker row not deleted: %s", type(error).__name__)
 
     def _scratch_free_bytes(self) -> int | None:
         if self._scratch is None:
@@ -77,13 +77,13 @@ class WorkerHeartbeat:
     def _run(self) -> None:
         is_first = True
         while True:
-            with self._app.app_context():
-                try:
+            try:
+                with self._app.app_context():
                     self._beat(is_first=is_first)
-                    is_first = False
-                except SQLAlchemyError as error:
-                    _log.warning("worker heartbeat not recorded: %s", type(error).__name__)
-                except Exception:  # noqa: BLE001 # the thread must not end: the worker is alive
-                    _log.exception("worker heartbeat failed with an unexpected exception")
+                is_first = False
+            except SQLAlchemyError as error:
+                _log.warning("worker heartbeat not recorded: %s", type(error).__name__)
+            except Exception:  # noqa: BLE001 # the thread must not end: the worker is alive
+                _log.exception("worker heartbeat failed with an unexpected exception")
             if self._ended.wait(workers.HEARTBEAT_EVERY_S):
                 return
