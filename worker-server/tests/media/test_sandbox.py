@@ -17,6 +17,7 @@ import pytest
 from worker_server.media import ChildFiles, EncodeFailed, run_encoder
 from worker_server.media.process import child, escape_attempts, guard, sandbox
 from worker_server.media.process.child import ChildLimits, end, guarded, spawn
+from worker_server.media.selftest import SelfTestFailed, check_sandbox
 
 # The escape attempts, made in a process that gives up its files and calls as a child module does.
 SCRIPT = """
@@ -113,6 +114,19 @@ def test_sandbox_is_reported_to_all_who_ask_at_once() -> None:
     with ThreadPoolExecutor(4) as pool:
         reports = list(pool.map(lambda _: sandbox.sandbox_report(), range(4)))
     assert [report.holds for report in reports] == [True] * 4
+
+
+def test_sandbox_whose_trial_does_not_end_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A child that was stopped, or a machine that starves: /metrics ended in an error."""
+    sandbox._measured.cache_clear()
+    with monkeypatch.context() as hangs:
+        hangs.setattr(sandbox, "_TIMEOUT_S", 0)
+        assert sandbox.sandbox_report().level == "none"
+        with pytest.raises(SelfTestFailed, match="no end after 0 s"):
+            check_sandbox(allow_none=True)
+    assert sandbox.sandbox_report().holds
 
 
 def test_guard_starts_from_its_compiled_file_only_while_that_is_current(

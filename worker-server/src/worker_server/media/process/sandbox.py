@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -67,7 +68,10 @@ def _measured() -> SandboxReport:
 
 
 def measure_sandbox() -> SandboxReport:
-    """Run `escape_attempts` in a decoder's place. Takes about a tenth of a second."""
+    """Run `escape_attempts` in a decoder's place. Takes about a tenth of a second.
+
+    Raise SandboxFailed where they end with an error, or do not end.
+    """
     with tempfile.TemporaryDirectory(prefix="idrl-sandbox-") as folder:
         root = Path(folder).resolve()
         scratch, outside = root / "scratch", root / "outside"
@@ -92,6 +96,8 @@ def _run(targets: dict[str, Any], files: ChildFiles, scratch: Path) -> dict[str,
     process = spawn(command, ChildLimits(cpu_s=_TIMEOUT_S), files, scratch)
     try:
         answer, stderr = process.communicate(timeout=_TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:  # the machine starves, or the child was stopped
+        raise guard.SandboxFailed(f"no end after {error.timeout} s") from error
     finally:
         status = end(process, grace_s=0)
     if status:
