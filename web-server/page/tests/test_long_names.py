@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import NewVisitor, Visitor
-from playwright.sync_api import expect
+from playwright.sync_api import FilePayload, expect
 from running_system import RunningSystem
 from test_accessibility import BEYOND, ZOOMED
 
@@ -68,4 +68,21 @@ def test_name_of_a_clip_is_within_its_player(
     narrow_visitor.show(f"task/{task_id}")
     page.get_by_role("button", name=f"Play {LONG}").first.click()
     page.get_by_role("dialog").wait_for()
+    _expect_within(narrow_visitor)
+
+
+def test_failed_file_has_the_width_of_the_page(narrow_visitor: Visitor) -> None:
+    """Not the part of it that two buttons leave, where its name was cut off."""
+    page = narrow_visitor.page
+    body = '{"status": 403, "code": "quota_bytes"}'
+    page.route(
+        "**/uploads",
+        lambda route: route.fulfill(status=403, content_type="application/problem+json", body=body),
+    )
+    file = FilePayload(name=f"{LONG}.mp4", mimeType="video/mp4", buffer=b"0")
+    page.set_input_files("input[type=file]", file)
+    page.locator(".drop .failure").wait_for()
+    name = page.locator(".drop .ellipsis")
+    assert name.evaluate("name => name.scrollHeight <= name.clientHeight + 1")
+    assert page.locator(".drop .row-text").evaluate("text => text.clientWidth") > 200
     _expect_within(narrow_visitor)
