@@ -14,6 +14,7 @@ from standardwebhooks import WebhookVerificationError
 from webhook_receiver import Receiver
 
 from idrl_testing.database import Database
+from idrl_testing.waiting import LIMIT_S
 from worker_server.api import services
 from worker_server.db import db
 from worker_server.errors import FailureCode, WorkFailed
@@ -65,7 +66,7 @@ def _end(task_id: str) -> None:
 
 
 def _send() -> int:
-    return send_due(Sender(EgressRules({"127.0.0.1"}), timeout_s=5), lambda: False)
+    return send_due(Sender(EgressRules({"127.0.0.1"}), timeout_s=LIMIT_S), lambda: False)
 
 
 def test_callback_receives_events_of_its_task_alone(

@@ -14,6 +14,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.event import listen, remove
 from webhook_receiver import Receiver
 
+from idrl_testing.waiting import LIMIT_S
 from worker_server import webhook_signatures as signing
 from worker_server.api import services
 from worker_server.db import db, transaction
@@ -41,7 +42,7 @@ def webhook(receiver: Receiver) -> uuid.UUID:
 
 
 def send() -> int:
-    return send_due(Sender(EgressRules({"127.0.0.1"}), timeout_s=5), lambda: False, 30)
+    return send_due(Sender(EgressRules({"127.0.0.1"}), timeout_s=LIMIT_S), lambda: False, 30)
 
 
 def rows() -> list[WebhookDelivery]:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from idrl_testing.clocks import Clock
 from idrl_testing.tls import write_certificate
+from idrl_testing.waiting import LIMIT_S
+from worker_server.fetching import watchdog
 from worker_server.fetching.addresses import EgressRules
 from worker_server.queue.webhooks import Delivery, Outcome
 from worker_server.webhooks.sending import Sender
@@ -23,20 +26,30 @@ def _delivery(url: str) -> Delivery:
     return Delivery(*event, 1, now, url, (b"x" * 32,), "{}")
 
 
-def test_headers_that_do_not_end_in_time_are_a_timeout() -> None:
+def _read_request(connection: socket.socket) -> None:
+    received = b""
+    while not received.endswith(b"{}"):
+        received += connection.recv(65536)
+
+
+def test_headers_that_do_not_end_in_time_are_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is shut down then, and an end within the headers looks like their end."""
+    clock = Clock()
+    monkeypatch.setattr(watchdog, "time", clock)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
             connection, _ = server.accept()
             with connection:
+                _read_request(connection)
                 connection.sendall(b"HTTP/1.1 200 OK\r\nX-A: b\r\n")
+                clock.sleep(LIMIT_S)
                 while connection.recv(65536):
                     pass  # until the sender has shut the connection down
 
         thread = threading.Thread(target=answer)
         thread.start()
-        sender = Sender(EgressRules({"127.0.0.1"}), timeout_s=0.5)
+        sender = Sender(EgressRules({"127.0.0.1"}), timeout_s=LIMIT_S)
         delivery = _delivery(f"http://127.0.0.1:{server.getsockname()[1]}/")
         assert sender.send(delivery, "{}", lambda: False) == Outcome(error_code="receiver_too_slow")
         thread.join()
@@ -50,9 +63,7 @@ def _receiver(answer: bytes) -> Iterator[str]:
         def respond() -> None:
             connection, _ = server.accept()
             with connection:
-                received = b""
-                while not received.endswith(b"{}"):
-                    received += connection.recv(65536)
+                _read_request(connection)
                 connection.sendall(answer)
 
         thread = threading.Thread(target=respond)
@@ -63,7 +74,8 @@ def _receiver(answer: bytes) -> Iterator[str]:
 
 def _outcome_of(answer: bytes) -> Outcome:
     with _receiver(answer) as url:
-        return Sender(EgressRules({"127.0.0.1"})).send(_delivery(url), "{}", lambda: False)
+        sender = Sender(EgressRules({"127.0.0.1"}), timeout_s=LIMIT_S)
+        return sender.send(_delivery(url), "{}", lambda: False)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +125,8 @@ def test_receiver_without_a_valid_certificate_is_sent_nothing(tmp_path: Path) ->
         thread = threading.Thread(target=shake_hands)
         thread.start()
         delivery = _delivery(f"https://127.0.0.1:{server.getsockname()[1]}/")
-        outcome = Sender(EgressRules({"127.0.0.1"})).send(delivery, "{}", lambda: False)
+        sender = Sender(EgressRules({"127.0.0.1"}), timeout_s=LIMIT_S)
+        outcome = sender.send(delivery, "{}", lambda: False)
         thread.join()
     assert outcome == Outcome(error_code="receiver_tls_invalid")
 
