@@ -24,12 +24,13 @@ from idrl_common import token_verifier as tokens
 from idrl_testing.database import Database
 from idrl_testing.http_servers import serving
 from idrl_testing.waiting import LIMIT_S, wait_until
-from worker_server import app as app_module, readiness, storage
+from worker_server import app as app_module, brand_drafts, brand_making, readiness, storage
 from worker_server.api import metrics
 from worker_server.app import create_app
 from worker_server.db import db
 from worker_server.jobs import runtime as runtime_module
 from worker_server.jobs.runtime import Runtime
+from worker_server.media.branding import preview
 from worker_server.queue import claims, leases, workers
 from worker_server.queue.parts import Clip
 from worker_server.settings import Settings
@@ -249,7 +250,20 @@ def uploads(client: FlaskClient, auth: Callable[..., dict[str, str]]) -> Uploads
 
 
 @pytest.fixture
-def brand_calls(client: FlaskClient, auth: Callable[..., dict[str, str]]) -> Brands:
+def patient_brands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let brands and previews take as long as a busy machine needs."""
+    monkeypatch.setattr(brand_making, "_NORMALIZE_S", LIMIT_S)
+    monkeypatch.setattr(brand_making, "_NORMALIZE_VIDEO_S", LIMIT_S)
+    monkeypatch.setattr(brand_drafts, "_WAIT_S", LIMIT_S)
+    monkeypatch.setattr(preview, "_TIMEOUT_S", LIMIT_S)
+
+
+@pytest.fixture
+def brand_calls(
+    client: FlaskClient,
+    auth: Callable[..., dict[str, str]],
+    patient_brands: None,  # noqa: ARG001 # for its effect
+) -> Brands:
     """The calls of `/brands` of user 1."""
     return Brands(client, auth())
 

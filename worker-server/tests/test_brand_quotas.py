@@ -15,6 +15,7 @@ from worker_server.app import create_app
 from worker_server.settings import Settings
 from worker_testing import problem
 
+pytestmark = pytest.mark.usefixtures("patient_brands")
 Auth = Callable[..., dict[str, str]]
 
 

@@ -14,6 +14,7 @@ from idrl_testing.waiting import LIMIT_S, wait_until
 from worker_server import brand_making, share_monitor, storage
 from worker_testing import URL, problem
 
+pytestmark = pytest.mark.usefixtures("patient_brands")
 Auth = Callable[..., dict[str, str]]
 AWAY = (503, "storage_unavailable")
 TUS = {"Tus-Resumable": "1.0.0"}
