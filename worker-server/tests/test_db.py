@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from idrl_testing.database import Database
+from idrl_testing.waiting import wait_until
 from worker_server.app import create_app
 from worker_server.db import (
     PreparedQuery,
@@ -119,11 +120,16 @@ def test_service_waits_no_longer_than_its_limit_for_an_answer(settings: Settings
         slow = PreparedQuery("slow", "int", "SELECT to_json(pg_sleep(60)::text)::text WHERE $1 > 0")
         with pytest.raises(DBAPIError):
             fetch_json(slow, 1)
-        # The next one gets a connection that works.
-        with transaction() as session:
-            assert session.scalar(text("SELECT 1")) == 1
+        wait_until(_is_answered)  # a busy machine may need more than the limit for that too
         db.session.remove()
         db.engine.dispose()
+
+
+def _is_answered() -> bool:
+    """Return whether the next transaction gets a connection that works."""
+    with suppress(OperationalError), transaction() as session:
+        return bool(session.scalar(text("SELECT 1")))
+    return False
 
 
 def test_limit_outlives_a_connection_that_is_closed_while_in_use(settings: Settings) -> None:

@@ -8,8 +8,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from idrl_testing.database import Database
+from idrl_testing.waiting import LIMIT_S
 from worker_server.app import create_app
-from worker_server.queue import pauses
+from worker_server.queue import estimates, pauses
 from worker_server.queue.claims import Kind
 from worker_server.settings import Settings
 from worker_testing import processing, submit
@@ -73,8 +74,9 @@ def test_estimate_is_null_without_a_speed_or_while_work_stops(
 
 
 def test_queue_is_read_at_most_every_few_seconds(
-    app: Flask, database: Database, auth: Auth
+    app: Flask, database: Database, auth: Auth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(estimates, "_FRESH_S", LIMIT_S)
     done_in(database, 60)
     client, task_id = app.test_client(), submit()
     path = f"/tasks/{task_id}"

@@ -1,7 +1,6 @@
 """The work as plain functions, without Celery: what a worker does once it is woken."""
 
 import errno
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from flask import Flask
 
 from idrl_testing.database import Database
+from idrl_testing.waiting import LIMIT_S, wait_until
 from worker_server import storage
 from worker_server.db import db
 from worker_server.fetching import FetchFailed
@@ -53,7 +53,7 @@ def test_long_task_is_preempted_for_a_new_task(
     long_video = submit(f"{site}/{sample(65)}")
     assert fetch_next(settings, runtime)
     for _ in range(2):
-        assert claims.claim_part("another", 30)
+        assert claims.claim_part("another", LIMIT_S)
     clip = submit(f"{site}/{sample(2)}", owner_id=2)
     assert fetch_next(settings, runtime)
     assert [part.status for part in parts_of(long_video)] == [
@@ -80,7 +80,7 @@ def test_nothing_is_preempted_for_a_download_that_has_filled_the_share(
     long_video = submit(f"{site}/{sample(65)}")
     assert fetch_next(settings, runtime)
     for _ in range(2):
-        assert claims.claim_part("another", 30)
+        assert claims.claim_part("another", LIMIT_S)
     submit(f"{site}/{sample(2)}", owner_id=2)
     free_bytes = iter([settings.storage_reserve_bytes])  # when the task is claimed
     monkeypatch.setattr(storage, "_free_bytes", lambda _: next(free_bytes, 0))
@@ -273,10 +273,7 @@ def test_heartbeat_reads_a_cancel_between_two_renewals(
     leased = database.execute("SELECT lease_until FROM tasks")
     with Heartbeat(app, row.lease, rare, runtime.shutdown) as heartbeat:
         assert cancellation.delete_task(1, task_id) is cancellation.Deletion.CANCELING
-        deadline = time.monotonic() + 60
-        while not heartbeat.should_stop():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(heartbeat.should_stop)
     assert heartbeat.reason == StopReason.CANCELED
     assert database.execute("SELECT lease_until FROM tasks") == leased
     db.session.remove()
@@ -294,8 +291,6 @@ def test_heartbeat_survives_an_outage_of_the_database(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'worker'"
         )
         heartbeat.report(0.5)
-        deadline = time.monotonic() + 20
-        while database.execute("SELECT progress FROM tasks") != [(50,)]:
-            assert time.monotonic() < deadline
+        wait_until(lambda: database.execute("SELECT progress FROM tasks") == [(50,)])
         assert not heartbeat.should_stop()
     db.session.remove()

@@ -6,15 +6,22 @@ import pytest
 from sqlalchemy import text
 
 import worker_testing
+from idrl_testing.waiting import LIMIT_S
 from worker_server.api import services
 from worker_server.db import db
-from worker_server.queue import claims, leases, pauses
+from worker_server.queue import claims, leases, pauses, preemption
 from worker_server.queue.claims import Kind, PartLease, TaskLease
 from worker_server.queue.preemption import preempt_download, preempt_for, preempt_render
 from worker_testing import claim_task, part_of, processing, submit, task_of
 
 pytestmark = pytest.mark.usefixtures("app")
 LONG, SHORT = 1, 2  # the owners
+
+
+@pytest.fixture(autouse=True)
+def _long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine seconds may pass between two steps of a test."""
+    monkeypatch.setattr(preemption, "_WAITED_S", LIMIT_S)
 
 
 def claim_part(progress: int) -> PartLease:
@@ -133,7 +140,7 @@ def downloads(owner_id: int, count: int) -> list[TaskLease]:
 def waits(owner_id: int) -> uuid.UUID:
     """A task that has been due for a while."""
     task_id = submit(owner_id=owner_id)
-    old = "UPDATE tasks SET run_after = now() - interval '6 s', created_at = now() - interval '6 s'"
+    old = "UPDATE tasks SET run_after = now() - interval '1 h', created_at = now() - interval '1 h'"
     db.session.execute(text(f"{old} WHERE id = :id"), {"id": task_id})
     db.session.commit()
     return task_id
@@ -218,7 +225,7 @@ def test_single_download_is_not_preempted() -> None:
 def part_waits(owner_id: int) -> uuid.UUID:
     """A task whose only part has been due for a while."""
     task_id = processing(1, owner_id)
-    old = "UPDATE parts SET run_after = now() - interval '6 s', created_at = now() - interval '6 s'"
+    old = "UPDATE parts SET run_after = now() - interval '1 h', created_at = now() - interval '1 h'"
     db.session.execute(text(f"{old} WHERE task_id = :id"), {"id": task_id})
     db.session.commit()
     return task_id

@@ -48,7 +48,7 @@ from worker_testing import (
 
 Auth = Callable[..., dict[str, str]]
 # A test of what is counted needs the app in its context.
-pytestmark = pytest.mark.usefixtures("app")
+pytestmark = pytest.mark.usefixtures("patient", "app")
 ONCE = RetryLimits(1)
 REFUSED = WorkFailed("source_not_a_video", "no", retryable=False)
 
@@ -208,7 +208,7 @@ def test_bytes_of_clips_are_counted(
         assert begin.status_code == 206
     assert client.head(path, headers=auth()).status_code == 200
     wanted = len(content) + 100
-    wait_until(lambda: value(client, 'idrl_bytes_total{direction="out"}') == wanted, 30)
+    wait_until(lambda: value(client, 'idrl_bytes_total{direction="out"}') == wanted)
 
 
 def test_queue_length_equals_its_deprecated_metric(client: FlaskClient, auth: Auth) -> None:
