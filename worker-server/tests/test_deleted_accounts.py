@@ -97,10 +97,10 @@ def test_account_is_not_deleted_before_a_task_that_is_being_added(
                 (str(uuid.uuid4()), OWNER, URL),
             )
             deletion = pool.submit(delete_account, database)
-            wait_until(lambda: _waiting_for_lock(database), 10)
+            wait_until(lambda: _waiting_for_lock(database))
             connection.commit()
         with pytest.raises(psycopg2.errors.ForeignKeyViolation, match="has tasks"):
-            deletion.result(10)
+            deletion.result()
     assert (count(database, "users"), count(database, "tasks")) == (2, 1)
 
 
@@ -112,12 +112,12 @@ def test_task_that_comes_while_its_account_is_deleted_is_refused(
         with closing(_connect(database)) as connection, connection.cursor() as cursor:
             cursor.execute("DELETE FROM users WHERE id = %s", (OWNER,))
             answer = pool.submit(CALLS["tasks"], client, auth(OWNER))
-            wait_until(lambda: _waiting_for_lock(database), 10)
+            wait_until(lambda: _waiting_for_lock(database))
             # Neither waits: another account, or a read-only transaction.
             assert client.get("/tasks", headers=auth(OWNER)).get_json() == []
             assert CALLS["tasks"](client, auth(OTHER)).status_code == 202
             connection.commit()
-        assert_problem(answer.result(10), 401, "token_invalid")
+        assert_problem(answer.result(), 401, "token_invalid")
     assert database.execute("SELECT owner_id FROM tasks") == [(OTHER,)]
 
 

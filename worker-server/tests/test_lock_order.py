@@ -53,7 +53,7 @@ def run_concurrently(app: Flask, database: Database) -> RunConcurrently:
             futures: list[Future[object]] = []
             for call in calls:
                 futures.append(pool.submit(in_context, call))
-                wait_until(lambda: database.waiting() >= len(futures), 20)
+                wait_until(lambda: database.waiting() >= len(futures))
         return futures
 
     return run
@@ -75,7 +75,7 @@ def row_of(url: str) -> str:
 
 
 def outcomes(futures: Sequence[Future[object]]) -> list[type[BaseException] | None]:
-    return [type(error) if (error := each.exception(30)) else None for each in futures]
+    return [type(error) if (error := each.exception()) else None for each in futures]
 
 
 @pytest.mark.parametrize("end", ["release", "fail"])

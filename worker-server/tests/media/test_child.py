@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from idrl_testing.processes import is_alive
-from idrl_testing.waiting import wait_until
+from idrl_testing.waiting import LIMIT_S, wait_until
 from worker_server.media.process import child, guard
 from worker_server.media.process.child import Child, ChildCrashed, ChildLimits, guarded
 
@@ -43,7 +43,7 @@ class Scripted(Child):
 
 def answer_of(code: str, payload: str = "") -> dict[str, object]:
     with Scripted(code) as scripted:
-        return scripted.request({"payload": payload}, 20, lambda: False)
+        return scripted.request({"payload": payload}, LIMIT_S, lambda: False)
 
 
 SHOW_LIMITS = """

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from idrl_testing.waiting import LIMIT_S
 from worker_server.media import ChildFiles, EncodeFailed, run_encoder
 from worker_server.media.process import child, escape_attempts, guard, sandbox
 from worker_server.media.process.child import ChildLimits, end, guarded, spawn
@@ -59,7 +60,7 @@ def attempts_of(folder: Path, *, user: int = 0, version: int = 0) -> dict[str, b
     with sandbox._listeners(folder) as addresses:
         targets = {name: str(folder / name) for name in names} | addresses
         command = [sys.executable, "-I", "-c", SCRIPT, str(user), str(version), json.dumps(targets)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT_S)
     succeeded: dict[str, bool] = json.loads(done.stdout)
     return succeeded
 
@@ -97,7 +98,9 @@ def test_escape_attempts_find_what_is_not_refused(folder: Path) -> None:
         targets["parent"] = os.getpid()
         command = [sys.executable, "-I", escape_attempts.__file__, json.dumps(targets)]
         unblocked = guarded(command, ChildLimits(), guard.NONE)
-        done = subprocess.run(unblocked, check=True, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(
+            unblocked, check=True, capture_output=True, text=True, timeout=LIMIT_S
+        )
     escapes = escapes_in(json.loads(done.stdout))
     assert {"read a secret", "connect by TCP", "send by UDP", "signal the parent"} <= escapes
     report = sandbox.SandboxReport(0, (), tuple(escapes))
