@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from flask.testing import FlaskClient
 from idrl_testing.database import Database
 from worker_server.api import long_documents
 from worker_server.limits import MAX_PARTS
-from worker_testing import problem
+from worker_testing import post, problem
 
 Auth = Callable[..., dict[str, str]]
 THREADS = 16  # of the container `tasks`, whose limit is 640 MB; the service itself takes 120
@@ -59,7 +60,8 @@ def test_documents_for_all_threads_fit_into_the_memory(
     before_mb = memory_mb("VmRSS")
     with ThreadPoolExecutor(THREADS) as pool:
         answers = set(pool.map(get, range(THREADS)))
-    assert (200, True) in answers <= {(200, True), (503, False)}  # too busy, on a slow machine
+    # 503: too busy, on a slow machine
+    assert (200, True) in answers <= {(200, True), (429, False), (503, False)}
     assert memory_mb("VmHWM") - before_mb < LIMIT_MB
 
 
@@ -85,3 +87,42 @@ def test_changes_of_long_tasks_wait_for_memory_before_they_are_made(
             assert problem(call()) == (503, "too_busy")
         assert database.execute("SELECT xmin FROM tasks") == before
     assert [call().status_code for call in calls] == [200, 202, 202]
+
+
+@pytest.fixture
+def all_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every document counts as a long one."""
+    monkeypatch.setattr(long_documents, "_LONG", 0)
+    monkeypatch.setattr(long_documents, "_LONG_PARTS", -1)
+
+
+@pytest.mark.usefixtures("all_are_long", "no_wakeups")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("GET", "/manifest.json"),
+        ("GET", "/clips.zip"),
+        ("PATCH", ""),
+        ("POST", "/start"),
+        ("POST", "/retry"),
+    ],
+)
+def test_account_that_waits_for_long_documents_leaves_threads_to_others(
+    client: FlaskClient, auth: Auth, database: Database, method: str, path: str
+) -> None:
+    """Its next call is refused before the query, which takes long too."""
+    link, link_of_other = (post(client, auth(user)).get_json()["link"] for user in (1, 2))
+    assert client.get(link, headers=auth()).status_code == 200
+    database.execute("DELETE FROM tasks WHERE owner_id = 1")
+
+    def call() -> tuple[int, str]:
+        body: dict[str, str] | None = None if method == "GET" else {}
+        return problem(client.open(link + path, method=method, headers=auth(), json=body))
+
+    with ExitStack() as waiting:
+        for _ in range(4):
+            waiting.enter_context(long_documents._calls.slot(1))
+        assert call() == (429, "too_many_requests")
+        assert client.get(link_of_other, headers=auth(2)).status_code == 200
+    assert call() == (404, "task_not_found")

@@ -1,19 +1,30 @@
-"""Bounds how many long documents are in memory at once: 16 of 20,000 parts would fill all of it."""
+"""Bounds how many long documents are in progress: 16 of 20,000 parts would fill all memory.
+
+Each takes a fraction of a second of processor time as well, so one account may wait for few.
+"""
 
 import threading
 from typing import Any
 
 from flask import Flask, g, has_request_context
 
+from idrl_common.access import caller
 from idrl_common.problems import Problem
+from worker_server.api.slots import slots_for
 from worker_server.db import PreparedQuery, fetch_text, parsed_json
 
 # Characters of JSON, of as many parts.
 _LONG, _LONG_PARTS = 512 * 1024, 1500
 _MAX_PARALLEL = 3
+# Waiting calls included, which keep a thread each: half of all (16), and half of these.
+_MAX_CALLS, _MAX_CALLS_PER_ACCOUNT = 8, 4
 # A call is answered within 15 s.
 _WAIT_S = 8.0
+_MAX_REMEMBERED = 4096
 _memory = threading.BoundedSemaphore(_MAX_PARALLEL)
+_calls = slots_for("long documents", _MAX_CALLS, _MAX_CALLS_PER_ACCOUNT)
+# The values of queries that have returned one: the next such call has its turn before its query.
+_remembered: set[frozenset[str]] = set()
 
 
 def install(app: Flask) -> None:
@@ -24,10 +35,16 @@ def install(app: Flask) -> None:
 def fetch_json(query: PreparedQuery, *values: object) -> Any:  # noqa: ANN401 # JSON has no types
     """As `db.fetch_json`; a long document waits until others have been answered.
 
-    Raise a 503 Problem where that takes too long.
+    Raise a 503 Problem where that takes too long, or a 429 Problem where the caller waits for too
+    many.
     """
+    key = frozenset(map(str, values))
+    if key in _remembered and has_request_context():
+        _wait_for_memory()
     text = fetch_text(query, *values)
-    if text and len(text) > _LONG and has_request_context():
+    is_long = text is not None and len(text) > _LONG
+    _remember(key, is_long=is_long)
+    if is_long and has_request_context():
         _wait_for_memory()
     return parsed_json(text)
 
@@ -41,14 +58,23 @@ def await_memory(parts: int) -> None:
         _wait_for_memory()
 
 
+def _remember(key: frozenset[str], *, is_long: bool) -> None:
+    if is_long and len(_remembered) >= _MAX_REMEMBERED:
+        _remembered.clear()
+    (_remembered.add if is_long else _remembered.discard)(key)
+
+
 def _wait_for_memory() -> None:
-    if g.get("has_long_document"):
+    if g.get("free_long_document"):
         return
+    free_call = _calls.acquire(caller().user_id)
     if not _memory.acquire(timeout=_WAIT_S):
+        free_call()
         raise Problem(503, "too_busy", "Too many long documents are being read at the moment.")
-    g.has_long_document = True
+    g.free_long_document = free_call
 
 
 def _free(_: BaseException | None) -> None:
-    if g.pop("has_long_document", False):
+    if free_call := g.pop("free_long_document", None):
         _memory.release()
+        free_call()
