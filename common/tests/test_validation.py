@@ -1,5 +1,6 @@
 """Bodies and queries become models, or a problem that names each wrong field."""
 
+from datetime import datetime
 from io import BytesIO
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from idrl_common.problems import Problem
 from idrl_common.validation import (
+    NO_TIME,
     Body,
     CleanStr,
     Query,
@@ -113,6 +115,41 @@ def test_only_json_is_taken(app: Flask, content_type: str | None) -> None:
     with pytest.raises(Problem) as caught:
         parse(app, b'{"name": "x"}', content_type)
     assert (caught.value.status, caught.value.code) == (415, "unsupported_media_type")
+
+
+class Words(Body):
+    nested: Sample
+    text: CleanStr | None = Field(None, max_length=2)
+    short: CleanStr | None = Field(None, min_length=2)
+    at: datetime | None = Field(None, strict=False)
+
+    @field_validator("at")
+    @classmethod
+    def _refuse(cls, _: datetime) -> None:
+        raise ValueError("Too early.")
+
+
+LEAP_SECOND = "2026-12-31T23:59:60Z"
+FITTING: dict[str, object] = {"nested": {"name": "x"}}
+MESSAGES: list[tuple[dict[str, object], str, str]] = [
+    ({"nested": []}, "model_type", "Must be a JSON object."),
+    ({"text": "abc"}, "too_long", "Must have at most 2 characters."),
+    ({"short": "a"}, "too_short", "Must have at least 2 characters."),
+    ({"at": LEAP_SECOND}, "datetime_from_date_parsing", NO_TIME),
+    ({"at": "2026-12-31T23:59:00Z"}, "value_error", "Too early."),
+]
+
+
+@pytest.mark.parametrize(("wrong", "code", "message"), MESSAGES)
+def test_messages_speak_of_json_and_characters(
+    app: Flask, wrong: dict[str, object], code: str, message: str
+) -> None:
+    """They said "a valid dictionary or instance of Sample", and of a text "at most 2 items"."""
+    body = {**FITTING, **wrong}
+    with app.test_request_context("/", method="POST", json=body), pytest.raises(Problem) as caught:
+        parse_body(Words)
+    (error,) = caught.value.errors
+    assert (error["code"], error["message"]) == (code, message)
 
 
 def test_a_value_that_is_wrong_is_not_repeated(app: Flask) -> None:

@@ -46,7 +46,9 @@ def test_key_works_on_every_call_of_the_account(
     key = bearer(new_key(client, headers)["key"])
     for path in ("/me", "/me/keys", "/tasks", CLIP):
         assert client.get(path, headers=key).status_code == 200
-    assert_problem(client.post("/auth/refresh", headers=key), 401, "login_required")
+    refusal = client.post("/auth/refresh", headers=key)
+    assert_problem(refusal, 401, "login_required")
+    assert "send the key itself" in refusal.text
 
 
 def test_keys_are_listed_without_the_key_and_stored_hashed(

@@ -148,6 +148,14 @@ def test_form_is_refused_with_the_name_of_the_field(
     assert brand_calls.get().get_json() == []
 
 
+def test_text_for_a_file_is_named(brand_calls: Brands) -> None:
+    """As `curl -F before=intro.mp4` sends it, without the @."""
+    problem_document = refused(brand_calls.post(before="intro.mp4"), 400, "invalid_body")
+    assert problem_document["errors"] == [
+        {"field": "before", "code": "extra_forbidden", "message": "Must be a file, not text."}
+    ]
+
+
 def test_other_bodies_are_refused(brand_calls: Brands, monkeypatch: pytest.MonkeyPatch) -> None:
     json = brand_calls.client.post("/brands", headers=brand_calls.headers, json={"name": "Race"})
     refused(json, 415, "unsupported_media_type")
@@ -310,7 +318,9 @@ def test_videos_become_clips_of_their_own_or_are_refused(
     brand_calls: Brands, tmp_path: Path, share: Path
 ) -> None:
     refused(brand_calls.post(before=video(tmp_path, 10.2)), 422, "brand_video_too_long")
-    refused(brand_calls.post(watermark=video(tmp_path, 1)), 422, "brand_file_unsupported")
+    watermark = brand_calls.post(watermark=video(tmp_path, 1))
+    refused(watermark, 422, "brand_file_unsupported")
+    assert "Only before and after the content, videos" in watermark.get_json()["detail"]
     refused(brand_calls.post(before=video(tmp_path, 2)[:6000]), 422, "brand_file_broken")
     response = brand_calls.post(before=video(tmp_path, 1.5))
     shown = {"kind": "video", "duration_s": 1.5, "width": 160, "height": 90}

@@ -28,6 +28,8 @@ _MAX_FIELD_ERRORS = 20
 _MAX_DESCRIBED_ERRORS = 1000
 _MAX_DESCRIBED_ERRORS_OF_ITEM = 20
 _MAX_FIELD_NAME_LENGTH = 64
+_NO_OBJECT = "Must be a JSON object."
+NO_TIME = "Must be a time such as 2026-01-31T12:00:00Z."
 # For strings without a `max_length` of their own: validators that take more than linear time must
 # never see more.
 _MAX_STRING_LENGTH = 4096
@@ -158,8 +160,8 @@ def validate_each(
     errors: list[FieldError] = []
     for index, item in enumerate(items):
         if not isinstance(item, dict):
-            message = "Input should be a valid dictionary"
-            errors.append({"field": f"{field}.{index}", "code": "dict_type", "message": message})
+            name = f"{field}.{index}"
+            errors.append({"field": name, "code": "dict_type", "message": _NO_OBJECT})
             continue
         try:
             valid[index] = model.model_validate(item)
@@ -195,7 +197,7 @@ def _field_errors(error: ValidationError, max_described: int) -> list[FieldError
     if (count := error.error_count()) > max_described:
         message = f"{count} fields are missing or wrong."
         return [{"field": "body", "code": "too_many_errors", "message": message}]
-    details = error.errors(include_url=False, include_input=False, include_context=False)
+    details = error.errors(include_url=False, include_input=False)
     return [_field_error(each) for each in details[:_MAX_FIELD_ERRORS]]
 
 
@@ -203,4 +205,18 @@ def _field_error(error: ErrorDetails) -> FieldError:
     name = ".".join(str(part) for part in error["loc"]) or "body"
     if len(name) > _MAX_FIELD_NAME_LENGTH:
         name = f"{name[: _MAX_FIELD_NAME_LENGTH - 1]}…"
-    return {"field": name, "code": error["type"], "message": error["msg"]}
+    return {"field": name, "code": error["type"], "message": _message(error)}
+
+
+def _message(error: ErrorDetails) -> str:
+    """Return pydantic's message, except where it speaks of Python, or of a text as of a list."""
+    code, bounds = error["type"], error.get("ctx", {})
+    if code in ("dict_type", "model_type"):
+        return _NO_OBJECT
+    if bounds.get("field_type") == "Value":  # a list is called "List"
+        if code == "too_short":
+            return f"Must have at least {bounds['min_length']} characters."
+        return f"Must have at most {bounds['max_length']} characters."
+    if code.startswith("datetime_"):
+        return NO_TIME
+    return error["msg"].removeprefix("Value error, ")

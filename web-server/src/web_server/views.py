@@ -104,6 +104,8 @@ def auth_blueprint(auth: AuthService) -> Blueprint:
     @reads_account_now
     def refresh() -> Response:
         identity = caller()
+        if identity.key_sha256 is not None:
+            raise Problem(401, "login_required", "A key gets no token; send the key itself.")
         if identity.logged_in_at_s < time.time() - REFRESH_S:
             raise Problem(401, "login_required", "The log-in was too long ago; log in again.")
         token = sessions.renew(identity, auth.signer)

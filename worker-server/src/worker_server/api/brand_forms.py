@@ -58,7 +58,7 @@ def parse_form(folder: Path) -> tuple[BrandForm, dict[str, Path]]:
 
 
 def _field_errors() -> list[FieldError]:
-    """Return an error for each field that comes twice, and for each file of another name."""
+    """Return an error for each field that comes twice, or is a file or a text and should not."""
     names = [*request.form.keys(), *request.files.keys()]
     counts = {
         name: len(request.form.getlist(name)) + len(request.files.getlist(name)) for name in names
@@ -72,6 +72,11 @@ def _field_errors() -> list[FieldError]:
         _error(name, "extra_forbidden", "No file has this name.")
         for name in request.files
         if name not in FILES
+    ]
+    errors += [
+        _error(name, "extra_forbidden", "Must be a file, not text.")
+        for name in request.form
+        if name in FILES
     ]
     return errors[:_MAX_PARTS]
 

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from idrl_common.paging import PageQuery
 from idrl_common.settings import MAX_BODY_BYTES
 from idrl_common.times import utc_text
-from idrl_common.validation import Body, CleanStr, Query
+from idrl_common.validation import NO_TIME, Body, CleanStr, Query
 from worker_server.api.labels import ExternalId, Metadata, Name, default_name
 from worker_server.api.queries import CountedTask, PartFacts, TaskFacts
 from worker_server.edits import Edit
@@ -38,7 +38,7 @@ def _check_time(value: object) -> object:
     if isinstance(value, str) and _RFC_3339.fullmatch(value.replace(" ", "+")):
         message = "In a URL the + of a time's offset must be written as %2B."
         raise PydanticCustomError("time_invalid", message)
-    raise PydanticCustomError("time_invalid", "Must be a time such as 2026-01-31T12:00:00Z.")
+    raise PydanticCustomError("time_invalid", NO_TIME)
 
 
 def _split_statuses(value: object) -> tuple[str, ...]:

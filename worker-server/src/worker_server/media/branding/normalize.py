@@ -55,7 +55,8 @@ class BrandFault(StrEnum):
 
 _MESSAGES = {
     BrandFault.EMPTY: "The file is empty.",
-    BrandFault.UNSUPPORTED: "The file is neither PNG, JPEG or WebP nor an accepted video format.",
+    BrandFault.UNSUPPORTED: "The file is no PNG, JPEG or WebP image. Only before and after the"
+    " content, videos of accepted formats are taken too.",
     BrandFault.TOO_LARGE: "An image may have at most 8192 pixels a side and 16.7 million in total.",
     BrandFault.ANIMATED: "Animated images are not accepted; send a video instead.",
     BrandFault.BROKEN: "The file is incomplete or damaged.",
