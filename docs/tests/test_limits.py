@@ -24,6 +24,7 @@ from worker_server.api import (
     clips,
     contact_sheets,
     labels,
+    long_documents,
     poster_views,
     schemas,
     upload_receiving,
@@ -111,8 +112,9 @@ SECURITY = [
     (
         f"{clips._MAX_PARALLEL_PER_ACCOUNT} clips, {archives._MAX_PARALLEL_PER_ACCOUNT} ZIPs,"
         f" {poster_views.MAX_PARALLEL_PICTURES_PER_ACCOUNT} pictures,"
-        f" {brand_views._MAX_PARALLEL_PER_ACCOUNT} brands and"
-        f" {views._MAX_LONG_LISTS_PER_ACCOUNT} long lists of one account"
+        f" {brand_views._MAX_PARALLEL_PER_ACCOUNT} brands,"
+        f" {views._MAX_LONG_LISTS_PER_ACCOUNT} long lists and"
+        f" {long_documents._MAX_CALLS_PER_ACCOUNT} long documents of one account"
     ),
     (
         f"JSON bodies of {web_views._MAX_BODY_BYTES // 1024} KiB (accounts),"

@@ -11,7 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from idrl_common.problems import Problem
 from idrl_testing.database import Database
+from worker_server.api.batch_views import parse_new_batch
 from worker_testing import URL, problem
 
 Auth = Callable[..., dict[str, str]]
@@ -131,15 +133,15 @@ def test_an_id_that_is_no_uuid_does_not_exist(
 
 def test_large_batches_do_not_add_up_in_memory(app: Flask, auth: Auth) -> None:
     body = json.dumps({f"field{n}": n for n in range(60_000)}).encode()
-    headers = {**auth(), "Content-Type": "application/json"}
 
     def peak_bytes(requests: int) -> int:
-        def once(_: int) -> TestResponse:
+        def once(user_id: int) -> TestResponse:
+            headers = {**auth(user_id), "Content-Type": "application/json"}
             return app.test_client().post("/batches", data=body, headers=headers)
 
         tracemalloc.start()
         with ThreadPoolExecutor(requests) as pool:
-            codes = {problem(answer) for answer in pool.map(once, range(requests))}
+            codes = {problem(answer) for answer in pool.map(once, range(1, requests + 1))}
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert codes == {(400, "invalid_body")}
@@ -147,6 +149,21 @@ def test_large_batches_do_not_add_up_in_memory(app: Flask, auth: Auth) -> None:
 
     peak_bytes(1)  # imports and prepared queries, once
     assert peak_bytes(6) - 5 * len(body) < 1.5 * peak_bytes(1)
+
+
+def test_refusal_of_a_large_batch_keeps_nothing_of_it(app: Flask, auth: Auth) -> None:
+    """The frames and causes of its exception did, outside the lock: two parsed bodies at once."""
+    body = json.dumps({f"field{n}": n for n in range(60_000)}).encode()
+    headers = {**auth(), "Content-Type": "application/json"}
+    with app.test_request_context("/batches", method="POST", data=body, headers=headers):
+        assert app.preprocess_request() is None
+        tracemalloc.start()
+        with pytest.raises(Problem) as refusal:
+            parse_new_batch()
+        kept_bytes = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert refusal.value.code == "invalid_body"
+    assert kept_bytes < 2 * len(body)
 
 
 def test_unknown_paths_and_methods(client: FlaskClient, auth: Auth) -> None:

@@ -65,6 +65,25 @@ def test_documents_for_all_threads_fit_into_the_memory(
     assert memory_mb("VmHWM") - before_mb < LIMIT_MB
 
 
+def test_batches_of_all_threads_fit_into_the_memory(app: Flask, auth: Auth) -> None:
+    """Sixteen took 1760 MB: only parsing was one at a time, not the checks of the items."""
+    objects = ",".join(["{}"] * 1_300_000)
+    body = f'{{"items": [{{"metadata": {{"a": [{objects}]}}}}]}}'.encode()
+    headers = {**auth(), "Content-Type": "application/json"}
+
+    def send(_: int) -> tuple[int, str]:
+        return problem(app.test_client().post("/batches", data=body, headers=headers))
+
+    assert send(0) == (400, "invalid_batch")
+    Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM to VmRSS
+    before_mb = memory_mb("VmRSS")
+    with ThreadPoolExecutor(THREADS) as pool:
+        answers = set(pool.map(send, range(THREADS)))
+    refusals = {(429, "too_many_requests"), (503, "too_busy")}
+    assert (400, "invalid_batch") in answers <= {(400, "invalid_batch"), *refusals}
+    assert memory_mb("VmHWM") - before_mb < LIMIT_MB
+
+
 def test_changes_of_long_tasks_wait_for_memory_before_they_are_made(
     client: FlaskClient,
     auth: Auth,

@@ -15,7 +15,14 @@ from idrl_common.paging import read_page
 from idrl_common.problems import FieldError, Problem
 from idrl_common.settings import MAX_BATCH_BODY_BYTES
 from idrl_common.validation import parse_body, parse_query, read_body, validate_each
-from worker_server.api import batch_queries, change_conditions, rate_limits, services, tags
+from worker_server.api import (
+    batch_queries,
+    change_conditions,
+    long_documents,
+    rate_limits,
+    services,
+    tags,
+)
 from worker_server.api.batch_documents import batch_document
 from worker_server.api.batch_queries import BatchNotFound, BatchRow
 from worker_server.api.brand_choices import with_brands
@@ -36,8 +43,8 @@ from worker_server.queue.submissions import Submission
 from worker_server.settings import current
 from worker_server.share_monitor import ShareMonitor
 
-# The largest body takes 200 MiB while it is parsed and checked: one at a time fits into the
-# container's memory.
+# The largest body takes 200 MiB while it is parsed, and up to 110 until it is answered: one parsed
+# at a time and a few answered fit into the container's memory.
 _PARSING = threading.Lock()
 
 
@@ -47,7 +54,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
 
     @routes.post("")
     def create_batch() -> tuple[Response, int, dict[str, str]]:
-        body = _parse_new_batch()
+        body = parse_new_batch()
         key = idempotent_request(body)
         facts, task_ids, limits = _repeated(key) or _accepted(body, key, share)
         document = batch_document(facts, task_ids)
@@ -85,12 +92,27 @@ def _position(batch: BatchRow) -> Position:
     return Position(batch["created_us"], uuid.UUID(batch["id"]))
 
 
-def _parse_new_batch() -> NewBatch:
-    """Return the body; raise what `parse_body` raises, or RequestEntityTooLarge."""
+def parse_new_batch() -> NewBatch:
+    """Return the body.
+
+    Raise what `parse_body` raises, RequestEntityTooLarge, or a 429 or 503 Problem where too many
+    large ones are in progress.
+    """
     request.max_content_length = MAX_BATCH_BODY_BYTES
-    read_body()  # read before taking the lock: a slow client must not hold it
+    # Read before waiting and taking the lock: a slow client must not hold them.
+    long_documents.await_memory_of_body(len(read_body()))
     with _PARSING:
-        return parse_body(NewBatch)
+        try:
+            return parse_body(NewBatch)
+        except Problem as problem:
+            refusal = _alone(problem)
+    raise refusal
+
+
+def _alone(problem: Problem) -> Problem:
+    """Return it without its frames and causes, which refer to the parsed body."""
+    problem.__cause__ = problem.__context__ = None
+    return problem.with_traceback(None)
 
 
 Stored = tuple[BatchRow, list[str], Sequence[LimitState]]

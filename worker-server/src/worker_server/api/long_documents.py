@@ -15,6 +15,8 @@ from worker_server.db import PreparedQuery, fetch_text, parsed_json
 
 # Characters of JSON, of as many parts.
 _LONG, _LONG_PARTS = 512 * 1024, 1500
+# A parsed body may take 27 times its bytes until it is answered: 16 of these take 110 MB.
+_LONG_BODY_BYTES = 256 * 1024
 _MAX_PARALLEL = 3
 # Waiting calls included, which keep a thread each: half of all (16), and half of these.
 _MAX_CALLS, _MAX_CALLS_PER_ACCOUNT = 8, 4
@@ -58,6 +60,12 @@ def await_memory(parts: int) -> None:
         _wait_for_memory()
 
 
+def await_memory_of_body(size_bytes: int) -> None:
+    """Where a JSON body of so many bytes is long, wait as `fetch_json` does, before parsing it."""
+    if size_bytes > _LONG_BODY_BYTES:
+        _wait_for_memory()
+
+
 def _remember(key: frozenset[str], *, is_long: bool) -> None:
     if is_long and len(_remembered) >= _MAX_REMEMBERED:
         _remembered.clear()
@@ -70,7 +78,7 @@ def _wait_for_memory() -> None:
     free_call = _calls.acquire(caller().user_id)
     if not _memory.acquire(timeout=_WAIT_S):
         free_call()
-        raise Problem(503, "too_busy", "Too many long documents are being read at the moment.")
+        raise Problem(503, "too_busy", "Too many long documents are in progress at the moment.")
     g.free_long_document = free_call
 
 
