@@ -1,43 +1,17 @@
-import os
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from locks_testing import lock_holder
 
 from idrl_local.pidlocks import PidLock
 from idrl_testing.waiting import LIMIT_S
-
-# Acquires the lock and becomes a shell that starts a child, prints `ready`, and waits.
-HOLDER = """
-import os, pathlib, sys
-from idrl_local.pidlocks import PidLock
-PidLock(pathlib.Path(sys.argv[1])).acquire()
-os.execvp("sh", ["sh", "-c", "sleep 60 & echo ready; wait"])
-"""
 
 
 @pytest.fixture
 def lock(tmp_path: Path) -> PidLock:
     return PidLock(tmp_path / "program.lock")
-
-
-@contextmanager
-def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", HOLDER, str(path)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        try:
-            yield process
-        finally:
-            if PidLock(path).is_locked():
-                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_lock_is_free_until_acquired(lock: PidLock) -> None:
@@ -47,7 +21,7 @@ def test_lock_is_free_until_acquired(lock: PidLock) -> None:
 
 
 def test_lock_survives_exec_and_names_the_process_group(lock: PidLock) -> None:
-    with holder(lock.path) as process:
+    with lock_holder(lock.path) as process:
         assert lock.is_locked()
         assert lock.pid == process.pid
         lock.signal_group(signal.SIGTERM)
@@ -55,7 +29,7 @@ def test_lock_survives_exec_and_names_the_process_group(lock: PidLock) -> None:
 
 
 def test_lock_is_held_while_a_child_of_the_holder_lives(lock: PidLock) -> None:
-    with holder(lock.path) as process:
+    with lock_holder(lock.path) as process:
         process.kill()
         process.wait()
         assert not lock.wait_until_free(0)
@@ -64,10 +38,10 @@ def test_lock_is_held_while_a_child_of_the_holder_lives(lock: PidLock) -> None:
 
 
 def test_acquire_kills_the_children_of_a_dead_holder(lock: PidLock) -> None:
-    with holder(lock.path) as first:
+    with lock_holder(lock.path) as first:
         first.kill()
         first.wait()
-        with holder(lock.path) as second:
+        with lock_holder(lock.path) as second:
             assert lock.pid == second.pid
 
 

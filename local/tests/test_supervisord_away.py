@@ -4,38 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from locks_testing import lock_holder
 
 from idrl_local.home import Home, free_ports
 from idrl_testing.waiting import LIMIT_S
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from idrl_local.pidlocks import PidLock
-
-PidLock(Path(sys.argv[1])).acquire()
-print("ready", flush=True)
-time.sleep(60)
-"""
-
-
-@contextmanager
-def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Have a process that holds this lock, and whose id is in the file."""
-    command = [sys.executable, "-c", HOLD, str(path)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 @pytest.fixture
@@ -45,7 +20,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
     home.create()
     home.secrets()
     (home.run / "port").write_text(str(free_ports().nginx))
-    with holder(home.lock("supervisord").path):
+    with lock_holder(home.lock("supervisord").path):
         yield home
 
 
@@ -80,7 +55,7 @@ def test_down_stops_processes_of_the_first_release(tmp_path: Path, program: str)
     home = Home(tmp_path / "home")
     home.create()
     path = home.run / f"{program}.mark"
-    with holder(path) as process:
+    with lock_holder(path) as process:
         done = idrl(home, "down")
         assert (done.returncode, done.stderr) == (0, "")
         assert process.wait(LIMIT_S) < 0  # by a signal
