@@ -2,7 +2,6 @@
 
 import http.server
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from idrl_testing.database import Database
+from idrl_testing.http_servers import serving
 from idrl_testing.tls import write_certificate
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime
@@ -33,13 +33,10 @@ def refused_url(tmp_path: Path) -> Iterator[str]:
     """The URL of a source whose certificate this machine refuses."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*write_certificate(tmp_path, "127.0.0.1"))
-    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with serving(server):
         yield f"https://127.0.0.1:{server.server_port}/v.mp4"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize("ahead_s", [-3 * 3600, 3 * 3600])

@@ -1,7 +1,6 @@
 """A task that was made of an upload, without the client having learnt of it."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NoReturn
 import pytest
 
 from idrl_client import Client, clipping
+from idrl_testing.http_servers import serving
 
 USED = {"status": 409, "code": "upload_used", "detail": "A task already uses this upload."}
 BUSY = {"status": 423, "code": "upload_busy", "detail": "Another call is sending its bytes."}
@@ -81,12 +81,9 @@ class _Calls(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def system() -> Iterator[System]:
-    with System() as system:
-        thread = threading.Thread(target=system.serve_forever)
-        thread.start()
+    system = System()
+    with serving(system):
         yield system
-        system.shutdown()
-        thread.join()
 
 
 def then_stop(create_task: Callable[..., object]) -> Callable[..., NoReturn]:

@@ -7,7 +7,6 @@ import base64
 import json
 import re
 import secrets
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import expected
 from expected import METADATA, Machine
+
+from idrl_testing import http_servers
 
 PROJECT = "staging"
 # How long a machine finds no release, from its first call: longer than a try of bootstrap takes.
@@ -128,12 +129,5 @@ class _Request(BaseHTTPRequestHandler):
 def serving(cloud: Cloud) -> Iterator[None]:
     """Answer at the address that machines know the metadata server by."""
     handler = type("Request", (_Request,), {"cloud": cloud})
-    server = ThreadingHTTPServer((METADATA, 80), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with http_servers.serving(ThreadingHTTPServer((METADATA, 80), handler)):
         yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

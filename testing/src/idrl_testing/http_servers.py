@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
+from socketserver import BaseServer
 from typing import Any
 
 
@@ -25,7 +26,7 @@ class HttpServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(server: ThreadingHTTPServer) -> Iterator[None]:
+def serving(server: BaseServer) -> Iterator[None]:
     """Answer requests while the block runs, then close the server."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
