@@ -288,3 +288,12 @@ def post_manual(
         return document
 
     return post_task
+
+
+@pytest.fixture
+def at_once(settings: Settings) -> Settings:
+    """PostgreSQL has just been started by the test run: wait no lease after that.
+
+    A round is late after ten minutes, and not since the test's machine is busy.
+    """
+    return settings.model_copy(update={"lease_s": 0.0, "sweep_s": 300.0})

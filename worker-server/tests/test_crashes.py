@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable
 
@@ -14,6 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
 from idrl_testing.database import Database
+from idrl_testing.http_servers import serving
 from idrl_testing.waiting import wait_until
 from worker_server.api import services
 from worker_server.app import create_app
@@ -66,29 +66,24 @@ def test_request_repeated_after_a_cut_connection_gives_the_same_task(
     app: Flask, client: FlaskClient, auth: Auth, database: Database
 ) -> None:
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
     body = b'{"url": "http://example.com/race.mp4"}'
     head = f"POST /tasks HTTP/1.1\r\nHost: x\r\nAuthorization: {auth()['Authorization']}\r\n"
     head += "Idempotency-Key: once\r\nContent-Type: application/json\r\n"
     head += f"Content-Length: {len(body)}\r\n\r\n"
-    try:
+    with serving(server):
         with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
             # So that closing sends RST and not FIN.
             linger = (1).to_bytes(4, "little") + bytes(4)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             connection.sendall(head.encode() + body)
         wait_until(lambda: database.execute("SELECT 1 FROM tasks"))
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
     [(stored,)] = database.execute("SELECT id FROM tasks")
     assert post(client, auth(), **_KEY).get_json()["task_id"] == str(stored)
 
 
 def test_clip_of_a_worker_that_died_after_publishing_is_replaced(
     settings: Settings,
+    at_once: Settings,
     runtime: Runtime,
     site: str,
     sample: Sample,
@@ -106,7 +101,7 @@ def test_clip_of_a_worker_that_died_after_publishing_is_replaced(
             render_next(settings, runtime)
     assert "0.1.mp4" in files(settings, task_id)
     expire_leases()
-    sweep.reclaim_leases(settings, SweepClock())
+    sweep.reclaim_leases(at_once, SweepClock())
     expire_leases()
     assert render_next(settings, runtime)
     assert [(part.status, part.attempt) for part in parts_of(task_id)] == [("done", 2)]

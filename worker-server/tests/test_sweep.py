@@ -35,15 +35,6 @@ def clock() -> SweepClock:
     return SweepClock()
 
 
-@pytest.fixture
-def at_once(settings: Settings) -> Settings:
-    """PostgreSQL has just been started by the test run: wait no lease after that.
-
-    A round is late after ten minutes, and not since the test's machine is busy.
-    """
-    return settings.model_copy(update={"lease_s": 0.0, "sweep_s": 300.0})
-
-
 def test_lease_of_a_dead_worker_is_reclaimed_at_once(
     settings: Settings,
     at_once: Settings,
