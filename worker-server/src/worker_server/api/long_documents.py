@@ -41,12 +41,12 @@ def fetch_json(query: PreparedQuery, *values: object) -> Any:  # noqa: ANN401 # 
     many.
     """
     key = frozenset(map(str, values))
-    if key in _remembered and has_request_context():
+    if key in _remembered:
         _wait_for_memory()
     text = fetch_text(query, *values)
     is_long = text is not None and len(text) > _LONG
     _remember(key, is_long=is_long)
-    if is_long and has_request_context():
+    if is_long:
         _wait_for_memory()
     return parsed_json(text)
 
@@ -56,7 +56,7 @@ def await_memory(parts: int) -> None:
 
     For a change, which must not be refused once it is made.
     """
-    if parts > _LONG_PARTS and has_request_context():
+    if parts > _LONG_PARTS:
         _wait_for_memory()
 
 
@@ -73,7 +73,7 @@ def _remember(key: frozenset[str], *, is_long: bool) -> None:
 
 
 def _wait_for_memory() -> None:
-    if g.get("free_long_document"):
+    if not has_request_context() or g.get("free_long_document"):
         return
     free_call = _calls.acquire(caller().user_id)
     if not _memory.acquire(timeout=_WAIT_S):
