@@ -104,8 +104,7 @@ def test_image_that_a_busy_machine_cannot_read_in_time_is_not_blamed(
 def test_brand_whose_files_hang_is_answered_in_time(
     calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(brand_making, "_PUBLISH_S", 0.2)
-    with hanging(monkeypatch, brand_making, "publish_files"):
+    with monkeypatch.context() as quick, hanging(quick, brand_making, "publish_files"):
+        quick.setattr(brand_making, "_PUBLISH_S", 0.2)
         assert problem(calls.make_brand()) == AWAY  # while they still hang
-    monkeypatch.undo()
     assert calls.make_brand().status_code == 201  # neither its lock nor its slot is held
