@@ -165,7 +165,7 @@ def test_a_hundred_forks_end_with_their_parent(folder: Path) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_a_child_cannot_fork_without_end(folder: Path) -> None:
-    """The user has no other process: this one is the first of twenty."""
+    """The user has no other process, nor has another test run: this one is the first of twenty."""
     code = (
         "import os, time\nforked = 0\n"
         "while True:\n"
@@ -176,7 +176,8 @@ def test_a_child_cannot_fork_without_end(folder: Path) -> None:
         "print(forked)"
     )
     capability = "-all,+dac_read_search"  # to read a checkout below a closed folder
-    user = ["setpriv", "--reuid=10002", "--regid=10002", "--clear-groups"]
+    user_id = 20_000 + os.getpid() % 40_000
+    user = ["setpriv", f"--reuid={user_id}", f"--regid={user_id}", "--clear-groups"]
     user += ["--securebits=+no_setuid_fixup"]
     user += [f"--inh-caps={capability}", f"--ambient-caps={capability}"]
     command = guarded([sys.executable, "-I", "-c", code], ChildLimits(processes=20))
