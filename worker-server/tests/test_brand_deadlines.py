@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from PIL import Image
 
+from idrl_testing.waiting import LIMIT_S
 from worker_server import brand_making
 from worker_server.brand_drafts import BrandDraft, BrandsBusy
 from worker_server.brand_files import publish_files
@@ -58,6 +59,8 @@ def test_publishing_has_time_of_its_own(
         publish_files(*arguments)  # type: ignore[arg-type] # passed on
 
     monkeypatch.setattr(brand_making, "publish_files", slow)
+    monkeypatch.setattr(brand_making, "_MIN_PUBLISH_S", LIMIT_S)
+    monkeypatch.setattr(brand_making, "_PUBLISH_S", LIMIT_S)
     with app.app_context():
         made = brand_making.make_brand(draft(tmp_path, 100), settings.remote_folder)
         assert [each.id for each in brands.list_brands(1, 10)] == [made.id]
