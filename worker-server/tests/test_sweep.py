@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from idrl_testing.database import Database
+from idrl_testing.waiting import LIMIT_S
 from worker_server import redis_client, storage, sweeper
 from worker_server.api import services
 from worker_server.db import db
@@ -235,9 +236,14 @@ def test_parts_of_many_long_videos_do_not_fill_redis(
 
 @pytest.mark.parametrize("fault", ["away", "full"])
 def test_nothing_is_preempted_while_the_share_cannot_be_used(
-    settings: Settings, clock: SweepClock, share: Path, fault: str
+    settings: Settings,
+    clock: SweepClock,
+    share: Path,
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Workers claim nothing then: a preemption would discard work and free no slot."""
+    monkeypatch.setattr(sweep, "_SHARE_WAIT_S", LIMIT_S)
     for owner_id in (1, 1, 1, 2):
         submit(URL, owner_id)
     leased = [claims.claim_task("me", 30) for _ in range(4)]

@@ -166,6 +166,7 @@ def test_no_visible_change_keeps_the_tag(
         watcher.poll()
 
 
+@pytest.mark.usefixtures("patient")
 def test_state_of_the_share_is_in_the_tag(
     client: FlaskClient, auth: Auth, settings: Settings
 ) -> None:
