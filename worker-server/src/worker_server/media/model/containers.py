@@ -16,6 +16,7 @@ from av.stream import Discard, Stream
 from av.video.codeccontext import VideoCodecContext
 
 from worker_server.media.model.codecs import CODEC_WHITELIST, DECODERS, MAX_PIXELS
+from worker_server.media.model.composition import late_ticks
 from worker_server.media.model.edit import SEEK_MARGIN_S
 from worker_server.media.model.fragments import FilePart, whole_bytes
 from worker_server.media.model.ogg_chain import ChainClock, FirstLink, links_of
@@ -81,11 +82,16 @@ def packets_of(container: InputContainer, *streams: Stream) -> "Iterator[av.Pack
     """Yield the packets of these streams (none given: of all); an empty packet ends each stream.
 
     Of a chained Ogg they are those of all links: the later links' packets belong to streams of
-    their own, which have the indexes, and here also the clocks, of the first link's.
+    their own, which have the indexes, and here also the clocks, of the first link's. Pictures of
+    fragmented MP4 have the times that the file gives, where libavformat has later ones.
     """
     link = getattr(container.file, "file", None)
     if not isinstance(link, FirstLink):
-        yield from _packets(container, streams)
+        late = late_pictures(container)
+        for packet in _packets(container, streams):
+            if ticks := late.get(packet.stream.index):
+                _shift(packet, -ticks)
+            yield packet
         return
     wanted = {stream.index for stream in streams or container.streams}
     clock = ChainClock(container)
@@ -96,6 +102,20 @@ def packets_of(container: InputContainer, *streams: Stream) -> "Iterator[av.Pack
     for later in link.later:
         with suppress(av.error.InvalidDataError, av.error.EOFError):
             yield from _packets_of_link(FilePart(link.path, *later), clock, wanted)
+
+
+def late_pictures(container: InputContainer) -> dict[int, int]:
+    """Return by how many ticks libavformat shows pictures too late, by the stream's index."""
+    if not container.format.name.startswith("mov"):
+        return {}
+    part = getattr(container.file, "file", None)
+    path = part.path if isinstance(part, FilePart) else Path(container.name.removeprefix("file:"))
+    return {stream.index: late_ticks(path, stream.id) for stream in container.streams.video}
+
+
+def _shift(packet: "av.Packet[Any]", ticks: int) -> None:
+    packet.pts = None if packet.pts is None else packet.pts + ticks
+    packet.dts = None if packet.dts is None else packet.dts + ticks
 
 
 def _packets_of_link(

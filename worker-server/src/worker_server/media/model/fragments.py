@@ -32,7 +32,7 @@ class FilePart(io.RawIOBase):
     """A file object of the bytes from `begin` up to, not including, `end` of a file."""
 
     def __init__(self, path: Path, begin: int, end: int) -> None:
-        self._file = path.open("rb")
+        self.path, self._file = path, path.open("rb")
         self._begin, self._end = begin, end
         self._file.seek(begin)
 

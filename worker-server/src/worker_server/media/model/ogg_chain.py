@@ -34,7 +34,7 @@ class FirstLink(FilePart):
 
     def __init__(self, path: Path, links: list[Link]) -> None:
         super().__init__(path, *links[0])
-        self.path, self.later = path, links[1:]
+        self.later = links[1:]
 
 
 class ChainClock:

@@ -14,7 +14,7 @@ import av
 from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
-from worker_server.media.probing.boxes import boxes
+from worker_server.media.model.boxes import boxes
 from worker_server.media.probing.ebml import header_elements, segment_end
 
 # Tolerated difference to the declared duration: headers round, and streams end at different times.

@@ -7,8 +7,8 @@ from typing import BinaryIO
 from av import VideoStream
 from av.container import InputContainer
 
+from worker_server.media.model.boxes import Span, boxes, spans_at
 from worker_server.media.model.geometry import Box
-from worker_server.media.probing.boxes import Span, boxes, spans_at
 from worker_server.media.probing.ebml import elements, header_elements
 
 _TRACKS, _TRACK = 0x1654AE6B, 0xAE

@@ -8,13 +8,13 @@ from av import VideoStream
 from av.container import InputContainer
 
 from worker_server.media.errors import SourceError
+from worker_server.media.model.boxes import boxes, spans_at
 from worker_server.media.model.transport_stream import (
     TS_PACKET_BYTES,
     TS_SYNC,
     packet_grid,
     pids_of_other_programs,
 )
-from worker_server.media.probing.boxes import boxes, spans_at
 
 _TS_WINDOWS, _TS_WINDOW_BYTES = 64, 188 * 500
 # Boxes with the initialization vectors of a fragment's samples, or with their sizes (ISO/IEC

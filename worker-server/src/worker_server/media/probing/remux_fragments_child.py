@@ -1,0 +1,37 @@
+"""Remuxes MP4 with the right times of its pictures. Run by the command of `remux_command`."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import av.logging
+
+from worker_server.media.model.containers import late_pictures, open_source
+
+
+def times_of_pictures(path: Path, video_index: int) -> list[str]:
+    """Return ffmpeg's options that take off the time by which libavformat is late, if it is."""
+    with open_source(path, "mov") as container:
+        tick_s = container.streams[video_index].time_base or 0
+        late_s = late_pictures(container)[video_index] * tick_s
+    if not late_s:
+        return []
+    # In seconds, as the ticks of the filter are not those of the file.
+    return [
+        "-bsf:v",
+        "setts="
+        + ":".join(f"{each}={each.upper()}-{float(late_s):.9f}/TB" for each in ("pts", "dts")),
+    ]
+
+
+def main() -> None:
+    av.logging.set_level(None)
+    payload = json.loads(sys.argv[1])
+    corrected = times_of_pictures(Path(payload["path"]), payload["video_index"])
+    command = [*payload["read"], *corrected, *payload["write"]]
+    os.execvp(command[0], command)  # noqa: S606 # no shell is wanted
+
+
+if __name__ == "__main__":
+    main()
