@@ -24,6 +24,8 @@ from idrl_local import servers
 from idrl_testing.database import Database
 from idrl_testing.http_servers import HttpServer, serving
 from idrl_testing.processes import running
+from idrl_testing.waiting import LIMIT_S
+from web_server import account_removal
 from web_server.app import create_app
 from web_server.db import db
 from web_server.settings import Settings
@@ -156,6 +158,12 @@ def tasks() -> Iterator[TasksStandIn]:
 def serve_tasks() -> ServeTasks:
     """Starts another stand-in for a block, on a free port or the one given."""
     return _serving
+
+
+@pytest.fixture(autouse=True)
+def _patient_removals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an account's removal take as long as a busy machine needs."""
+    monkeypatch.setattr(account_removal, "_REMOVAL_S", LIMIT_S)
 
 
 @pytest.fixture(scope="session")

@@ -272,9 +272,7 @@ def test_parallel_deletions_of_an_account_occupy_one_thread(
     auth: AuthActions,
     headers: dict[str, str],
     tasks: TasksStandIn,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(account_removal, "_REMOVAL_S", LIMIT_S)
     called, go_on = threading.Event(), threading.Event()
 
     def answer(exchange: Exchange) -> None:
