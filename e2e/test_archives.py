@@ -57,6 +57,25 @@ def test_zip_of_a_batch(api: Api, site: Site, short_video: bytes) -> None:
     assert {name.partition("/")[0] for name in archive.namelist()} == {"1 a", "2 b"}
 
 
+def test_zip_of_chosen_tasks(api: Api, site: Site, short_video: bytes) -> None:
+    url = site.add("short.mp4", short_video)
+    tasks = [
+        api.finish(api.post("/tasks", {"url": url, "name": n}).json()["task_id"]) for n in "ab"
+    ]
+    ids = ",".join(task["task_id"] for task in tasks)
+    archive = zipfile.ZipFile(io.BytesIO(api.get(f"/tasks/clips.zip?task_id={ids}").content))
+    digests = {
+        (name.partition("/")[0], hashlib.sha256(archive.read(name)).hexdigest())
+        for name in archive.namelist()
+        if name.endswith(".mp4")
+    }
+    assert digests == {
+        (f"{number} {task['name']}", part["sha256"])
+        for number, task in enumerate(tasks, 1)
+        for part in task["parts"]
+    }
+
+
 def test_zip_needs_its_owner(api: Api, anonymous: Api, site: Site, short_video: bytes) -> None:
     link = api.post("/tasks", {"url": site.add("short.mp4", short_video)}).json()["link"]
     response: requests.Response = anonymous.get(f"{link}/clips.zip")

@@ -34,6 +34,7 @@ OPERATIONS = {
     "getSharedPoster",
     "getSharedContactSheet",
     "downloadSharedClips",
+    "downloadClipsOfTasks",
     "getSharedManifest",
     "deleteTask",
     "changeTask",

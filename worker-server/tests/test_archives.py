@@ -277,6 +277,60 @@ def test_zip_of_a_batch(client: FlaskClient, auth: Auth, get: Get, settings: Set
     assert problem(get(f"{batch['link']}/clips.zip", user_id=2)) == (404, "batch_not_found")
 
 
+@pytest.fixture
+def chosen(client: FlaskClient, auth: Auth, settings: Settings) -> list[str]:
+    """Three tasks, oldest first, the first two of them with a clip."""
+    names = ("gate", "loop", "race")
+    bodies = [{"url": "http://example.com/v.mp4", "name": name} for name in names]
+    ids = [client.post("/tasks", json=b, headers=auth()).get_json()["task_id"] for b in bodies]
+    for _ in range(2):
+        assert leases.begin_processing(claim_task(), SOURCE, "source", plan(1))
+        finish(settings)
+    return ids
+
+
+def test_zip_of_chosen_tasks(get: Get, chosen: list[str]) -> None:
+    response = get(f"/tasks/clips.zip?task_id={','.join([*reversed(chosen), chosen[0].upper()])}")
+    assert "clips.zip" in response.headers["Content-Disposition"]
+    archive = zipfile.ZipFile(io.BytesIO(response.data))
+    assert archive.testzip() is None
+    assert archive.namelist() == [
+        f"{folder}/{name}"
+        for folder in ("1 gate", "2 loop")
+        for name in (f"{folder[2:]} 01 00m00s-00m20s.mp4", "manifest.json")
+    ]
+    tag = response.headers["ETag"]
+    again = get(f"/tasks/clips.zip?task_id={','.join(chosen)}", **{"If-None-Match": tag})
+    assert again.status_code == 304
+    assert problem(get(f"/tasks/clips.zip?task_id={chosen[2]}")) == (409, "no_clips")
+
+
+def test_zip_of_tasks_that_are_not_all_there(get: Get, chosen: list[str]) -> None:
+    several = f"/tasks/clips.zip?task_id={chosen[0]},"
+    assert problem(get(f"{several}{uuid.uuid4()}")) == (404, "task_not_found")
+    assert problem(get(f"{several}{chosen[1]}", user_id=2)) == (404, "task_not_found")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?task_id=",
+        "?task_id=7",
+        f"?task_id={uuid.UUID(int=1)},",
+        f"?task_id={','.join(str(uuid.UUID(int=number)) for number in range(101))}",
+        f"?task_ids={uuid.UUID(int=1)}",
+    ],
+)
+def test_bad_choice_of_tasks_for_a_zip(get: Get, query: str) -> None:
+    assert problem(get(f"/tasks/clips.zip{query}")) == (400, "invalid_query")
+
+
+def test_other_calls_for_a_task_named_as_the_zip(client: FlaskClient, auth: Auth) -> None:
+    response = client.delete("/tasks/clips.zip", headers=auth())
+    assert problem(response) == (404, "task_not_found")
+
+
 def test_shared_archive_does_not_reveal_the_source(get: Get, task_id: str) -> None:
     own = get(f"/tasks/{task_id}/manifest.json").get_json()
     shared = get(f"/tasks/{task_id}/manifest.json?shared=true").get_json()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import PASSWORD, WORK_LIMIT_MS, NewVisitor, Visitor
 from playwright.sync_api import FilePayload, FloatRect, Request, expect
+from running_system import RunningSystem
 
 # The second click comes before the first one's answer.
 SLOW_ANSWERS = {
@@ -95,6 +96,30 @@ def test_by_mouse(visitor: Visitor, new_visitor: NewVisitor, video_url: str) -> 
     page.wait_for_selector(".empty")
     assert visitor.console_errors == []
     assert visitor.hosts == {visitor.base_url.split("/")[2]}
+
+
+def test_chosen_tasks_are_downloaded_as_one_zip(
+    visitor: Visitor, system: RunningSystem, video_url: str
+) -> None:
+    page = visitor.page
+    hashes = []
+    for _ in range(2):
+        task_id = visitor.submit(video_url)
+        visitor.wait_done()
+        hashes += clip_hashes(visitor, task_id)
+    system.add_tasks(visitor.email, 1)  # without a clip
+    visitor.open("tasks")
+    picks = visitor.show_rows(3).locator("input")
+    bulk = page.locator(".bulk")
+    picks.nth(0).check()
+    expect(bulk.get_by_role("button", name="Delete")).to_be_visible()
+    expect(bulk.get_by_role("link", name="Download")).to_have_count(0)
+    for number in (1, 2):
+        picks.nth(number).check()
+    with page.expect_download() as started:
+        bulk.get_by_role("link", name="Download").click()
+    assert started.value.suggested_filename == "clips.zip"
+    assert hashes_in(Path(started.value.path()).read_bytes()) == sorted(hashes)
 
 
 def test_by_keyboard_alone(new_visitor: NewVisitor, video_url: str) -> None:

@@ -13,6 +13,8 @@ import { ago, clock, lasting, t } from "../words.js";
 
 /** How often a list row requests the first clip's poster, which is missing while only later clips are done. */
 const MAX_POSTER_CALLS = 5;
+/** The tasks whose clips one ZIP may hold. */
+const MAX_ZIPPED = 100;
 
 /** @param {{path: string, isFiltered: boolean, onChange?: () => void}} props `onChange`: after an action */
 export function List({ path, isFiltered, onChange }) {
@@ -23,6 +25,7 @@ export function List({ path, isFiltered, onChange }) {
   const { error: refusal, isBusy, attempt } = useAttempt();
 
   const picked = tasks.filter((task) => chosen.value.has(task.task_id));
+  const withClips = picked.filter((task) => task.parts_done > 0).map((task) => task.task_id);
   useEffect(() => {
     if (!picked.length) isConfirming.value = false; // all were deleted elsewhere: there is nothing to ask
   }, [picked.length]);
@@ -61,6 +64,7 @@ export function List({ path, isFiltered, onChange }) {
     ${picked.length > 0 && html`<div class="bulk" role="region" aria-label=${t("tasks.chosen", { n: picked.length })}>
       <span>${t("tasks.chosen", { n: picked.length })}</span>
       ${picked.some((task) => task.status === "failed") && html`<button disabled=${isBusy.value} onClick=${() => forAll(retry)}>${t("action.retry")}</button>`}
+      ${withClips.length > 0 && withClips.length <= MAX_ZIPPED && html`<a class="button" href=${`/tasks/clips.zip?task_id=${withClips.join(",")}`} download>${t("action.download")}</a>`}
       <button class="danger" disabled=${isBusy.value} onClick=${() => (isConfirming.value = true)}>${t("action.delete")}</button>
       ${picked.length < tasks.length && html`<button class="quiet" onClick=${() => (chosen.value = new Set(tasks.map((task) => task.task_id)))}>${t("action.all", { n: tasks.length })}</button>`}
       <button class="quiet" onClick=${() => (chosen.value = new Set())}>${t("action.none")}</button>

@@ -1,6 +1,7 @@
-"""What manifests and ZIPs are made of: the finished parts of a task, or of a batch's tasks."""
+"""What manifests and ZIPs are made of: the finished parts of one task or of several."""
 
 import uuid
+from collections.abc import Collection
 
 from sqlalchemy import update
 
@@ -26,6 +27,9 @@ _TASKS = f"""
 """  # noqa: S608 # made of constants
 _OF_TASK = PreparedQuery("archive_task", "bigint, uuid", _TASKS.format(condition="tasks.id = $2"))
 _BATCH = PreparedQuery("archive_batch", "bigint, uuid", _TASKS.format(condition="batch_id = $2"))
+_CHOSEN = PreparedQuery(
+    "archive_tasks", "bigint, text[]", _TASKS.format(condition="tasks.id = ANY ($2::uuid[])")
+)
 
 
 class FinishedPart(PartFacts):
@@ -61,6 +65,15 @@ def tasks_of_batch(owner_id: int, batch_id: uuid.UUID) -> list[ArchivedTask]:
     if not tasks:
         get_batch(owner_id, batch_id)
     return tasks or []
+
+
+def tasks_to_archive(owner_id: int, task_ids: Collection[uuid.UUID]) -> list[ArchivedTask]:
+    """Return the tasks, oldest first; raise TaskNotFound where one of them is missing."""
+    wanted = {str(task_id) for task_id in task_ids}
+    tasks: list[ArchivedTask] | None = fetch_json(_CHOSEN, owner_id, sorted(wanted))
+    if not tasks or len(tasks) < len(wanted):
+        raise TaskNotFound
+    return tasks
 
 
 def store_crc32(task_id: str, part: FinishedPart, crc32: int) -> None:

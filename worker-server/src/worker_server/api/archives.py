@@ -74,8 +74,8 @@ class ArchiveSender:
         """Return the answer to the current request for a task's ZIP; raise NoClips or a Problem."""
         return self._answer(f"{stem_of(task_name(task))}.zip", [("", task)])
 
-    def of_batch(self, name: str, tasks: Sequence[ArchivedTask]) -> Response:
-        """Return the answer for a batch's ZIP, with a folder for each task that has clips."""
+    def of_tasks(self, name: str, tasks: Sequence[ArchivedTask]) -> Response:
+        """Return the answer for the ZIP of several tasks: a folder for each that has clips."""
         width = len(str(len(tasks)))
         folders = [
             (f"{number:0{width}} {stem_of(task_name(task))}/", task)

@@ -29,6 +29,8 @@ from worker_server.queue.uploads import source_url
 
 # The download's share of the progress from 0 to 100.
 _DOWNLOAD_SHARE = 0.1
+# Of a URL that every proxy takes.
+MAX_CHOSEN = 100
 
 
 def _check_time(value: object) -> object:
@@ -50,6 +52,17 @@ def _split_statuses(value: object) -> tuple[str, ...]:
     return known
 
 
+def _split_ids(value: object) -> tuple[uuid.UUID, ...]:
+    try:
+        ids = tuple({uuid.UUID(text): None for text in str(value).split(",")})
+    except ValueError:
+        ids = ()
+    if not 1 <= len(ids) <= MAX_CHOSEN:
+        message = f"Must be 1 to {MAX_CHOSEN} ids of tasks, separated by commas."
+        raise PydanticCustomError("task_ids_invalid", message)
+    return ids
+
+
 def _in_utc(value: datetime) -> datetime:
     """Return the same time in UTC: PostgreSQL knows no offset of 16 hours and more."""
     try:
@@ -63,6 +76,7 @@ _RFC_3339 = re.compile(
 )
 Time = Annotated[AwareDatetime, BeforeValidator(_check_time), AfterValidator(_in_utc)]
 Statuses = Annotated[tuple[str, ...], BeforeValidator(_split_statuses)]
+TaskIds = Annotated[tuple[uuid.UUID, ...], BeforeValidator(_split_ids)]
 
 
 # Longer than `check_url` allows: that check has an error code of its own, as for `url`.
@@ -148,6 +162,12 @@ class Listing(Query):
     created_after: Time | None = None
     created_before: Time | None = None
     q: CleanStr | None = Field(None, min_length=1, max_length=200)
+
+
+class ChosenTasks(Query):
+    """The query of GET /tasks/clips.zip."""
+
+    task_id: TaskIds
 
 
 def task_document(
