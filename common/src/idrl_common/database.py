@@ -97,6 +97,11 @@ def sqlstate(error: BaseException) -> str:
     return getattr(getattr(error, "orig", None), "pgcode", None) or ""
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Return whether the server takes no writes, as a standby does."""
+    return sqlstate(error) == _READ_ONLY
+
+
 def is_outage(error: BaseException) -> bool:
     """Return whether the server is unavailable, or the error is transient: a retry may succeed.
 
@@ -104,7 +109,7 @@ def is_outage(error: BaseException) -> bool:
     """
     if not isinstance(error, DBAPIError):
         return False
-    if error.connection_invalidated or sqlstate(error) == _READ_ONLY:
+    if error.connection_invalidated or is_read_only(error):
         return True
     is_operational = isinstance(error, OperationalError | InterfaceError)
     return is_operational and not sqlstate(error).startswith(_MISTAKES)

@@ -2,15 +2,12 @@
 
 import secrets
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import click
-from flask.cli import AppGroup
 from pydantic import ValidationError
 from sqlalchemy import func, null, select, update
-from sqlalchemy.exc import DBAPIError
 
-from idrl_common.database import is_outage
+from idrl_common.commands import DatabaseCommands
 from idrl_common.token_verifier import ROLES
 from web_server import accounts, services
 from web_server.db import transaction
@@ -18,21 +15,8 @@ from web_server.models import Invitation, User
 from web_server.passwords import hash_password
 from web_server.schemas import SignUp, known_email
 
-
-class _Users(AppGroup):
-    """Says in a sentence that the database is unavailable."""
-
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 # click's own signature
-        try:
-            return super().invoke(ctx)
-        except DBAPIError as error:
-            if is_outage(error):
-                raise click.ClickException("The database does not answer.") from error
-            raise
-
-
 _Quota = click.IntRange(0, 2**62)
-users = _Users("users", help="Add, list, change and disable accounts.")
+users = DatabaseCommands("users", help="Add, list, change and disable accounts.")
 
 
 @users.command()

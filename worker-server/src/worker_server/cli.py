@@ -4,14 +4,16 @@ import time
 
 import click
 from flask import Flask
-from flask.cli import AppGroup
 
+from idrl_common.commands import DatabaseCommands
 from worker_server.queue import pauses
 from worker_server.queue.claims import Kind
 
 _POLL_S = 1.0
 _kinds = click.argument("kinds", nargs=-1, type=click.Choice([kind.value for kind in Kind]))
-work = AppGroup("work", help="Pause, resume or drain the work on all machines; show its state.")
+work = DatabaseCommands(
+    "work", help="Pause, resume or drain the work on all machines; show its state."
+)
 
 
 def install(app: Flask) -> None:
