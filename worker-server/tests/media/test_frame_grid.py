@@ -232,3 +232,36 @@ def test_jitter_around_missing_frames_loses_none(
     assert grid.rate == rate
     places = {frame_index(tick * tick_s - grid.origin_s, rate) for tick in ticks}
     assert len(places) == len(ticks)
+
+
+@given(
+    st.sampled_from(STANDARD),
+    st.sampled_from([0.2, 0.5]),
+    st.sampled_from([MILLISECOND, *(Fraction(1, per_s) for per_s in (16_000, 15_360, 90_000))]),
+    st.sampled_from([Fraction(0), Fraction(1, 2)]),
+    st.integers(0, 5),
+)
+def test_missing_frames_of_times_in_milliseconds(
+    rate: Fraction, dropped: float, tick_s: Fraction, rounding: Fraction, seed: int
+) -> None:
+    """As ffmpeg copies FLV and Matroska to MP4; some programs round down."""
+    random = Random(seed)
+    kept = [0, *(number for number in range(1, 1500) if random.random() >= dropped)]
+    times_ms = [int(number / rate / MILLISECOND + rounding) for number in kept]
+    ticks = [round(time_ms * MILLISECOND / tick_s) for time_ms in times_ms]
+    grid = find_grid(ticks, 0, tick_s, [Fraction(16_000)], 60)
+    assert (grid.rate, grid.is_constant) == (rate, False)
+    assert [frame_index(tick * tick_s - grid.origin_s, rate) for tick in ticks] == kept
+
+
+@pytest.mark.parametrize("slower", ["24", "20", "15", "10"])
+@pytest.mark.parametrize("per_s", [1000, 16_000, 15_360, 90_000])
+def test_two_rates_by_turns_in_milliseconds(per_s: int, slower: str) -> None:
+    """A grid of 1000/33 fps, the commonest step, would repeat one frame in a hundred."""
+    steps = ([1 / Fraction(30)] * 100 + [1 / Fraction(slower)] * 50) * 4
+    times_ms = [round(time_s * 1000) for time_s in accumulate(steps, initial=Fraction(0))]
+    ticks = [round(Fraction(time_ms * per_s, 1000)) for time_ms in times_ms]
+    grid = find_grid(ticks, 0, Fraction(1, per_s), [], 60)
+    assert grid.rate == 30
+    places = [frame_index(Fraction(tick, per_s) - grid.origin_s, grid.rate) for tick in ticks]
+    assert len(set(places)) == len(ticks)

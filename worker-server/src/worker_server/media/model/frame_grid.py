@@ -8,17 +8,20 @@ on the grid, `k / rate` seconds after the first.
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from statistics import median_low
 
 from worker_server.media.model.grid_phases import (
+    count_exact,
     count_on_grid,
     least_ambiguous_shift,
     most_frames_shift,
     per_tick,
 )
+from worker_server.media.model.rounded_times import MILLISECOND, as_milliseconds
 
 _STANDARD_RATES = [
     Fraction(rate)
@@ -61,7 +64,6 @@ _MAX_DENOMINATOR = 1001
 # Relative; 24 and 24000/1001 differ by five times as much.
 _STANDARD_RATE_TOLERANCE = Fraction(2, 10_000)
 _LONG_FRAME = Fraction(3, 2)  # frames; a last frame that lasts longer stays on screen
-_ROUNDED_S = Fraction(1, 1000)  # containers round to milliseconds
 _FALLBACK_RATE = Fraction(25)
 # A seek aims this far after a frame's start, so that rounding cannot miss the frame.
 SEEK_OFFSET_FRAMES = Fraction(1, 4)
@@ -89,6 +91,20 @@ def find_grid(
     `last_duration` is in ticks, 0 if unknown; `header_rates` are the rates the header claims, best
     first.
     """
+    if rounded := as_milliseconds(ticks, tick_s):
+        last_ms = round(last_duration * tick_s / MILLISECOND)
+        grid = _find_grid(rounded, last_ms, MILLISECOND, header_rates, max_fps)
+        return replace(grid, origin_s=grid.origin_s + ticks[0] * tick_s)
+    return _find_grid(ticks, last_duration, tick_s, header_rates, max_fps)
+
+
+def _find_grid(
+    ticks: Sequence[int],
+    last_duration: int,
+    tick_s: Fraction,
+    header_rates: Sequence[Fraction],
+    max_fps: int,
+) -> Grid:
     measured = measured_rate(ticks, last_duration, tick_s)
     native, shift = _native_rate(ticks, tick_s, measured, header_rates, max_fps)
     average = measured or next(iter(header_rates), _FALLBACK_RATE)
@@ -166,12 +182,17 @@ def _film_rates(average: Fraction) -> list[Fraction]:
 def _stepping_grid(
     ticks: Sequence[int], tick_s: Fraction, rates: Sequence[Fraction]
 ) -> tuple[Fraction, Fraction] | None:
-    """Return the first rate at which nearly every frame keeps step, and the grid's shift."""
-    for rate in rates:
-        if _follows_whole_steps(ticks, tick_s, rate):
-            gapless = _gapless(ticks, tick_s, [rate], at_most=2 * _TOLERANCE)
-            return gapless or (rate, most_frames_shift(ticks, tick_s, rate))
-    return None
+    """Return the rate at which nearly every frame keeps step, and the grid's shift.
+
+    Of several the one on whose grid most frames have a place: from frame to frame, times that are
+    rounded to milliseconds fit 30 as well as 30000/1001.
+    """
+    fitting = [rate for rate in rates if _follows_whole_steps(ticks, tick_s, rate)]
+    if not fitting:
+        return None
+    rate = max(fitting, key=partial(count_exact, ticks, tick_s))
+    gapless = _gapless(ticks, tick_s, [rate], at_most=2 * _TOLERANCE)
+    return gapless or (rate, most_frames_shift(ticks, tick_s, rate))
 
 
 def _gapped_rates(
@@ -360,7 +381,7 @@ def _decimation_shift_s(exact: Fraction, rate: Fraction) -> Fraction:
     """
     factor = exact / rate
     is_even = factor.denominator == 1 and factor.numerator % 2 == 0
-    return min(_ROUNDED_S, 1 / (2 * exact)) if is_even else Fraction(0)
+    return min(MILLISECOND, 1 / (2 * exact)) if is_even else Fraction(0)
 
 
 def _bounded(rate: Fraction, max_fps: int) -> Fraction:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 _HISTOGRAM_BINS = 64  # per frame duration
+_MOST_ROUNDING = Fraction(1, 4)
 _CLEAR_BINS = 4  # before and after the middle between two places
 
 
@@ -63,6 +64,13 @@ def count_on_grid(
             count += abs(position - place * denominator) <= most
             previous = place
     return count
+
+
+def count_exact(ticks: Sequence[int], tick_s: Fraction, rate: Fraction) -> int:
+    """Count the frames that only rounding keeps from a place of their own, at the best shift."""
+    rounding = max(2 * rate * tick_s, Fraction(2, _HISTOGRAM_BINS))  # of times, and of the shift
+    shift = most_frames_shift(ticks, tick_s, rate)
+    return count_on_grid(ticks, tick_s, rate, shift, min(rounding, _MOST_ROUNDING))
 
 
 def per_tick(tick_s: Fraction, rate: Fraction) -> tuple[int, int]:
