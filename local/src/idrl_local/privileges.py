@@ -15,9 +15,10 @@ import pwd
 import shutil
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from idrl_local import ownership
 from idrl_local.home import CHECKOUT, Home, HomeUnusable
 from idrl_local.pidlocks import PidLock
 
@@ -190,9 +191,12 @@ def _prepare(home: Home, user: pwd.struct_passwd, *, needs_secrets: bool) -> Non
     _require_in_namespace(user)
     if home.root.stat().st_uid == 0:
         home.root.chmod(0o711)
+    # 0.1.0 can have run since, as root, which leaves files of root where the user owns the folders.
+    ran_as_root = ownership.has_files_of_root(home.run)
     for folder in (home.data, home.logs, home.run, home.share, home.sample_folder, home.scratch):
         folder.mkdir(mode=0o700, exist_ok=True)
-        _chown_tree(folder, user)
+        if ran_as_root or folder.lstat().st_uid == 0:
+            ownership.give_to(user, folder)
         _close_to_others(folder)
     with contextlib.suppress(FileNotFoundError):  # lost, or before the first start
         os.chown(home.secrets_file, user.pw_uid, user.pw_gid, follow_symlinks=False)
@@ -216,29 +220,6 @@ def _require_in_namespace(user: pwd.struct_passwd) -> None:
                 f"RUN_AS={user.pw_name}: this user namespace has no {kind} {number};"
                 " run it as yourself, outside of the namespace, or map that id as well"
             )
-
-
-def _chown_tree(folder: Path, user: pwd.struct_passwd) -> None:
-    """Make the user the owner of what root owns in a folder that root still owns, the folder last.
-
-    Folders that root does not own are not entered: their owner could put links there.
-    """
-    if folder.lstat().st_uid != 0:
-        return
-    for path in _owned_by_root(folder):
-        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
-
-
-def _owned_by_root(folder: Path) -> Iterator[Path]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.stat(follow_symlinks=False).st_uid != 0:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _owned_by_root(Path(entry.path))
-            else:
-                yield Path(entry.path)
-    yield folder
 
 
 def _readable_settings(
