@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from media_testing import click_times
 
+from worker_server.media.model.composition import lateness
+
 Make = Callable[..., Path]
 
 X264 = "-c:v libx264 -preset ultrafast -crf 10"
@@ -26,6 +28,19 @@ def fragmented(request: pytest.FixtureRequest, numbered: Make, make: Make) -> Pa
     picture = numbered(100, "25", "p.mkv", f"{X264} -g 1", sound=False)
     coding = f"{X264} {REORDERING[request.param]} -g 25 -c:a flac -strict -2 {FRAGMENTS}"
     return make(f"-i {picture} {CLICKS} -map 0:v -map 1:a {coding}", "s.mp4")
+
+
+@pytest.mark.parametrize("coding", REORDERING.values())
+def test_first_pictures_are_in_the_index(
+    coding: str, numbered: Make, make: Make, render_all: Callable[..., list[Any]]
+) -> None:
+    """Of those libavformat has the right times, of pictures in fragments later ones."""
+    picture = numbered(100, "25", "p.mkv", f"{X264} -g 1", sound=False)
+    sound = f"{CLICKS} -map 0:v -map 1:a -c:a flac -strict -2"
+    options = f"{X264} {coding} -g 25 -movflags frag_keyframe+negative_cts_offsets"
+    [clip] = render_all(make(f"-i {picture} {sound} {options}", "s.mp4"), part_s=20, logo_s=0.0)
+    assert clip.numbers() == list(range(100))
+    assert click_times(clip.path) == pytest.approx([0.1, 1.1, 2.1, 3.1], abs=0.01)
 
 
 def test_sound_is_in_sync(fragmented: Path, render_all: Callable[..., list[Any]]) -> None:
@@ -48,3 +63,12 @@ def test_sound_is_in_sync_after_a_crash_of_the_recorder(
     assert [moment - 1 for moment in click_times(clip.path)][:3] == pytest.approx(
         [0.1, 1.1, 2.1], abs=0.01
     )
+
+
+def test_offsets_are_read_again_after_the_file_was_replaced(numbered: Make, tmp_path: Path) -> None:
+    coding = f"{X264} {REORDERING['one frame']} {FRAGMENTS}"
+    path, made = tmp_path / "s.mp4", numbered(10, "25", "s.mp4", coding, sound=False)
+    path.write_bytes(made.read_bytes())
+    assert lateness(path, 1).ticks == 512
+    path.write_bytes(b"")
+    assert lateness(path, 1).ticks == 0

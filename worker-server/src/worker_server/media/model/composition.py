@@ -6,9 +6,10 @@ them to all times of the track. Of an index (`moov`) it takes it off again, of f
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from statistics import median_low
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from worker_server.media.model.boxes import Span, spans_at
 
@@ -17,18 +18,32 @@ _ENTRY_FIELDS, _COMPOSITION = (0x100, 0x200, 0x400, 0x800), 0x800
 _MAX_RUN_BYTES = 1 << 24  # of one `trun`: a million pictures
 
 
-def late_ticks(path: Path, track: int) -> int:
-    """Return by how many ticks the pictures of a track (`track_ID`) are late; 0 without fragments.
+class Lateness(NamedTuple):
+    """By how many ticks pictures are late, of those stored from byte `begin` of the file on."""
+
+    ticks: int
+    begin: int
+
+
+def lateness(path: Path, track: int) -> Lateness:
+    """Return by how much the pictures of a track (`track_ID`) are late; 0 without fragments.
 
     What libavformat adds grows where a later fragment has a larger offset; most fragments decide.
     """
-    latest, by_fragment = 0, []
+    status = path.stat()
+    return _lateness(path, track, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)  # one probe asks for each pass over the packets, and a long video has many
+def _lateness(path: Path, track: int, size_bytes: int, _changed_ns: int) -> Lateness:
+    latest, begin, by_fragment = 0, 0, []
     with path.open("rb") as file:
-        for fragment in spans_at(file, (0, path.stat().st_size), b"moof", b"traf"):
+        for fragment in spans_at(file, (0, size_bytes), b"moof", b"traf"):
+            begin = begin or fragment[0]
             if track == _track_of(file, fragment):
                 latest = max(latest, -min(_offsets(file, fragment), default=0))
                 by_fragment.append(latest)
-    return median_low(by_fragment) if by_fragment else 0
+    return Lateness(median_low(by_fragment) if by_fragment else 0, begin)
 
 
 def _track_of(file: BinaryIO, fragment: Span) -> int:

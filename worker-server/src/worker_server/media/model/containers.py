@@ -16,7 +16,7 @@ from av.stream import Discard, Stream
 from av.video.codeccontext import VideoCodecContext
 
 from worker_server.media.model.codecs import CODEC_WHITELIST, DECODERS, MAX_PIXELS
-from worker_server.media.model.composition import late_ticks
+from worker_server.media.model.composition import Lateness, lateness
 from worker_server.media.model.edit import SEEK_MARGIN_S
 from worker_server.media.model.fragments import FilePart, whole_bytes
 from worker_server.media.model.ogg_chain import ChainClock, FirstLink, links_of
@@ -89,8 +89,9 @@ def packets_of(container: InputContainer, *streams: Stream) -> "Iterator[av.Pack
     if not isinstance(link, FirstLink):
         late = late_pictures(container)
         for packet in _packets(container, streams):
-            if ticks := late.get(packet.stream.index):
-                _shift(packet, -ticks)
+            of = late.get(packet.stream.index)
+            if of and of.ticks and (packet.pos or 0) >= of.begin:
+                _shift(packet, -of.ticks)
             yield packet
         return
     wanted = {stream.index for stream in streams or container.streams}
@@ -104,13 +105,13 @@ def packets_of(container: InputContainer, *streams: Stream) -> "Iterator[av.Pack
             yield from _packets_of_link(FilePart(link.path, *later), clock, wanted)
 
 
-def late_pictures(container: InputContainer) -> dict[int, int]:
-    """Return by how many ticks libavformat shows pictures too late, by the stream's index."""
+def late_pictures(container: InputContainer) -> dict[int, Lateness]:
+    """Return which pictures libavformat shows too late, by the stream's index."""
     if not container.format.name.startswith("mov"):
         return {}
     part = getattr(container.file, "file", None)
     path = part.path if isinstance(part, FilePart) else Path(container.name.removeprefix("file:"))
-    return {stream.index: late_ticks(path, stream.id) for stream in container.streams.video}
+    return {stream.index: lateness(path, stream.id) for stream in container.streams.video}
 
 
 def _shift(packet: "av.Packet[Any]", ticks: int) -> None:

@@ -14,15 +14,12 @@ def times_of_pictures(path: Path, video_index: int) -> list[str]:
     """Return ffmpeg's options that take off the time by which libavformat is late, if it is."""
     with open_source(path, "mov") as container:
         tick_s = container.streams[video_index].time_base or 0
-        late_s = late_pictures(container)[video_index] * tick_s
-    if not late_s:
+        late = late_pictures(container)[video_index]
+    if not late.ticks:
         return []
     # In seconds, as the ticks of the filter are not those of the file.
-    return [
-        "-bsf:v",
-        "setts="
-        + ":".join(f"{each}={each.upper()}-{float(late_s):.9f}/TB" for each in ("pts", "dts")),
-    ]
+    excess = f"gte(POS\\,{late.begin})*{float(late.ticks * tick_s):.9f}/TB"
+    return ["-bsf:v", "setts=" + ":".join(f"{of}={of.upper()}-{excess}" for of in ("pts", "dts"))]
 
 
 def main() -> None:
