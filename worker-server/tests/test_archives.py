@@ -85,7 +85,7 @@ def test_zip_has_what_is_done(get: Get, task_id: str) -> None:
     assert (response.status_code, response.mimetype) == (200, "application/zip")
     assert response.content_length == len(response.data)
     assert response.headers["Content-Disposition"] == (
-        'attachment; filename="Finale_ _N_chte_A.zip"; '
+        'attachment; filename="Finale_ _Nachte_A.zip"; '
         "filename*=UTF-8''Finale_%20_N%C3%A4chte_A.zip"
     )
     with zipfile.ZipFile(io.BytesIO(response.data)) as archive:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote
 from zlib import crc32
 
 from werkzeug.wrappers import Response
@@ -20,6 +19,7 @@ from worker_server.api import archive_queries
 from worker_server.api.archive_queries import ArchivedTask, FinishedPart
 from worker_server.api.clip_names import stem_of
 from worker_server.api.clips import has_body
+from worker_server.api.content_disposition import content_disposition
 from worker_server.api.manifests import file_names, manifest, task_name
 from worker_server.api.preconditions import checked_environ
 from worker_server.api.share_access import ShareAccess, share_away
@@ -163,15 +163,9 @@ def _headers(name: str, layout: ZipLayout) -> Response:
     response.content_length = layout.size_bytes
     response.set_etag(layout.digest)
     response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Content-Disposition"] = _disposition(name)
+    response.headers["Content-Disposition"] = content_disposition("attachment", name)
     environ = checked_environ(layout.digest, layout.size_bytes)
     return response.make_conditional(environ, accept_ranges=True, complete_length=layout.size_bytes)
-
-
-def _disposition(name: str) -> str:
-    """Return the header for a name in any script (RFC 6266 §4.3, RFC 8187)."""
-    plain = name.encode("ascii", "replace").decode().replace("?", "_")
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def _crc32_of(path: Path, deadline: float) -> int:

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 from werkzeug.wsgi import wrap_file
 
 from worker_server import storage
+from worker_server.api.content_disposition import content_disposition
 from worker_server.api.preconditions import checked_environ
 from worker_server.api.share_access import ShareAccess
 from worker_server.api.slots import slots_for
@@ -99,4 +100,7 @@ def _file_headers(file: Path, name: str, tag: str, mimetype: str) -> Response:
         use_x_sendfile=True,
     )
     response.headers.pop("X-Sendfile", None)
+    if not name.isascii():
+        # werkzeug leaves out letters, and makes a real slash or quote of one of another width.
+        response.headers["Content-Disposition"] = content_disposition("inline", name)
     return response
