@@ -92,9 +92,10 @@ def find_grid(
     first.
     """
     if rounded := as_milliseconds(ticks, tick_s):
+        times, origin = rounded
         last_ms = round(last_duration * tick_s / MILLISECOND)
-        grid = _find_grid(rounded, last_ms, MILLISECOND, header_rates, max_fps)
-        return replace(grid, origin_s=grid.origin_s + ticks[0] * tick_s)
+        grid = _find_grid(times, last_ms, MILLISECOND, header_rates, max_fps)
+        return replace(grid, origin_s=grid.origin_s + origin * tick_s)
     return _find_grid(ticks, last_duration, tick_s, header_rates, max_fps)
 
 

@@ -4,22 +4,32 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 MILLISECOND = Fraction(1, 1000)  # in seconds
-_FINE_CLOCK = 8  # ticks a millisecond from which rounded times are no coincidence
+# Ticks a millisecond, and times, from which on rounded times are no coincidence.
+_FINE_CLOCK, _MANY = 8, 10
 
 
-def as_milliseconds(ticks: Sequence[int], tick_s: Fraction) -> list[int] | None:
-    """Return the times since the first in ms if all are rounded to those, on a finer clock.
+def as_milliseconds(ticks: Sequence[int], tick_s: Fraction) -> tuple[list[int], int] | None:
+    """Return times in ms, and the tick that is 0, if all are rounded to ms on a finer clock.
 
     So they are in MP4 files that were FLV or Matroska before: one tick is not their rounding error.
+    The first time may be another: muxers shift it by the audio encoder's delay (priming samples).
     """
-    numerator, denominator = (tick_s / MILLISECOND).as_integer_ratio()
-    if len(ticks) == 1 or numerator * _FINE_CLOCK > denominator:
+    ms_a_tick, per = (tick_s / MILLISECOND).as_integer_ratio()
+    if len(ticks) < _MANY or ms_a_tick * _FINE_CLOCK > per:
         return None
-    times = []
+    for origin in ticks[:2]:
+        if times := _rounded(ticks, origin, ms_a_tick, per):
+            return times, origin
+    return None
+
+
+def _rounded(ticks: Sequence[int], origin: int, ms_a_tick: int, per: int) -> list[int] | None:
+    """Return the times in units of `per`; None where one besides the first is not rounded."""
+    times: list[int] = []
     for tick in ticks:
-        doubled = 2 * (tick - ticks[0]) * numerator
-        time_ms = (doubled + denominator) // (2 * denominator)
-        if abs(doubled - 2 * time_ms * denominator) > 2 * numerator:
+        time = (tick - origin) * ms_a_tick
+        rounded = (2 * time + per) // (2 * per)
+        if times and abs(time - rounded * per) > ms_a_tick:
             return None
-        times.append(time_ms)
+        times.append(rounded)
     return times if len(set(times)) == len(times) else None
