@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,10 +50,11 @@ def test_commands_work_as_printed(
     url = site.add("example.mp4", short_video)
     halves = [{"start_s": 0, "end_s": 1}, {"start_s": 1, "end_s": 2}]
     item = {"url": url, "edit": {"segments": halves}}
-    batch = api.post("/batches", {"items": [item]}).json()
-    (task_id,) = batch["task_ids"]
+    batch = api.post("/batches", {"items": [item, {"url": url}]}).json()
+    task_id, other_id = batch["task_ids"]
     assert api.finish(task_id)["parts_done"] == 2
-    names = {"IDRL_URL": api.base_url, "TOKEN": api.token, "ID": task_id}
+    assert api.finish(other_id)["parts_done"] == 1
+    names = {"IDRL_URL": api.base_url, "TOKEN": api.token, "ID": task_id, "OTHER": other_id}
     names |= {"BATCH": batch["batch_id"], "BRAND": "built-in"}
     given = "\n".join(f"{name}='{value}'" for name, value in names.items())
     command = ["bash", "-euxo", "pipefail", "-c", f"{given}\n{_walk(url)}"]
@@ -61,6 +63,8 @@ def test_commands_work_as_printed(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (folder / "a.zip").read_bytes()[:2] == b"PK"
+    with zipfile.ZipFile(folder / "clips.zip") as archive:
+        assert len([name for name in archive.namelist() if name.endswith(".mp4")]) == 3
 
 
 def test_file_sent_by_hand_keeps_a_long_name(
