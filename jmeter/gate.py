@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 # Bands of users in the table of a ramp: enough to see saturation, few enough to fill each.
 _BANDS = 8
-# The thread group with the growing number of users; set-up has another.
+# The thread group whose number of users grows. Accounts are made by another one, before it.
 _RAMPED = "users"
 
 

@@ -112,7 +112,7 @@ def database_of(home: Home, ports: Ports) -> Database:
 
 
 def wait_for_clip(caller: Caller, url: str) -> str:
-    """Return the link of a task that is done."""
+    """Submit the URL, wait until the task is done, and return its link."""
     status, task = caller.call("POST", "/tasks", {"url": url})
     assert status == 202
     wait_until(lambda: caller.call("GET", task["link"])[1]["status"] == "done", 120)

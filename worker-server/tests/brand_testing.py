@@ -84,4 +84,5 @@ def refused(response: TestResponse, status: int, code: str) -> dict[str, Any]:
 
 
 def files_on(share: Path) -> set[str]:
+    """Return the names of the files of brands."""
     return {path.name for path in share.glob("brands/*/*")}

@@ -24,7 +24,8 @@ SessionT = TypeVar("SessionT", bound=Session)
 # SQLSTATEs of psycopg2's OperationalError that are our own mistake, and fail each time: no such
 # prepared statement or cursor, a limit of PostgreSQL, an object in the wrong state.
 _MISTAKES = ("26", "34", "54", "55000")
-# No OperationalError: a standby after a failover, or a server whose provider found its disk full.
+# An outage, though not an OperationalError of psycopg2: a standby after a failover, or a server
+# whose provider found its disk full.
 _READ_ONLY = "25006"
 # Key in `Session.info` while a block of `transaction` is being executed.
 _IS_OPEN = "idrl.transaction"

@@ -272,7 +272,8 @@ def _cloud() -> Cloud:
     return Cloud(Path(os.environ["IDRL_CLOUD"]))
 
 
-# A program of the scripts: Python would take longer to start than the call takes.
+# Installed as the programs that deployment scripts run: bash, since Python would take longer to
+# start than the call takes.
 _CLIENT = """#!/bin/bash
 read -r _ _ _ _ group _ </proc/$$/stat
 stdin=

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 
 class AnswerBeforeBody:
-    """Also calls of a method or a path that does not exist, which no blueprint's hook sees.
+    """Middleware: what calls about uploads leave of their body is read after the response.
 
-    The caller who drips such a body would hold a thread for as long as it likes.
+    Includes methods and paths that do not exist, which no blueprint's hook sees: a client that
+    sends such a body slowly would occupy a thread for as long.
     """
 
     def __init__(self, app: "WSGIApplication") -> None:

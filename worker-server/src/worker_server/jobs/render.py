@@ -103,9 +103,9 @@ def _rendered(
     watch: media.RenderWatch,
     runtime: Runtime,
 ) -> media.RenderedClip:
-    """Render the part; raise FileUnreadable in place of what a child makes of such a source.
+    """Render the part; raise FileUnreadable if the share cannot read the source.
 
-    It fails, or conceals what is missing, as if the video were damaged.
+    Read errors make a child fail, or conceal missing pictures, as if the video were damaged.
     """
     try:
         rendered = media.render(edit, output, renderers, watch)

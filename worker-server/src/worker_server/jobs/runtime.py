@@ -25,7 +25,7 @@ def worker_name() -> str:
 class SweepClock:
     """When this process last removed stray files (monotonic seconds).
 
-    `left_leases`: its last round came late, and so left expired leases to the next one.
+    `left_leases`: its last round was late and reclaimed no lease; the next one does.
     """
 
     left_leases: bool = False

@@ -59,8 +59,8 @@ def correct_times(_: Settings) -> None:
 def reclaim_leases(settings: Settings, clock: SweepClock) -> None:
     """Reclaim dead workers' leases.
 
-    One round leaves them all where the last one, of any sweeper, is not a short while ago: then
-    live workers could not renew theirs, or the database's clock was set.
+    A round that is late reclaims none: until then live workers may have been unable to renew
+    theirs, or the database's clock was set. Sweepers of all machines count as one.
     """
     expired = backlog.expired_leases(settings.lease_s)
     clock.left_leases = bool(expired) and not clock.left_leases and _is_late(settings)
