@@ -52,13 +52,13 @@ def aborts(target: Target, rounds: int) -> Figures:
 
 
 def aborts_of_dead_workers(target: Target, rounds: int) -> Figures:
-    """Abort a task whose worker is frozen, as a dead machine's; once with Redis away too."""
+    """Abort a task whose worker is frozen, as a dead machine's; once with Redis stopped too."""
     caller = _caller(target)
     alive = [_abort_of_frozen(target, caller) for _ in range(rounds)]
     without_redis = [_abort_of_frozen(target, caller, stopped=("redis",))]
     return {
         "abort of a dead worker's task → no file, s": alive,
-        "abort of a dead worker's task, Redis away → no file, s": without_redis,
+        "abort of a dead worker's task, Redis stopped → no file, s": without_redis,
     }
 
 

@@ -18,7 +18,7 @@ _GOALS = {
     "kill -9 of a fetch worker → its task is reclaimed, s": 20.0,
     "abort → no process and no file, p95, s": 3.0,
     "abort of a dead worker's task → no file, s": 20.0,
-    "abort of a dead worker's task, Redis away → no file, s": 20.0,
+    "abort of a dead worker's task, Redis stopped → no file, s": 20.0,
     "longest answer in any fault, s": 15.0,
     "longest /health in any fault, s": 1.0,
     "reload of web at 200 requests/s: resets": 0.0,

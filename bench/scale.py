@@ -51,7 +51,7 @@ class _Made:
 
 
 def run(options: Options) -> Report:
-    video = options.video or _film(_QUICK_REPEATS if options.quick else _REPEATS)
+    video = options.video or _long_video(_QUICK_REPEATS if options.quick else _REPEATS)
     made: list[_Made] = []
     with running_system.running(video, **_SETTINGS) as system:
         running_system.pin(_first_worker(system), [0])
@@ -113,7 +113,7 @@ def _ffmpeg_speed(video: Path, rounds: int) -> Ratio:
     return paired.ratio(runs, "two", "one", "parts_per_s")
 
 
-def _film(repeats: int) -> Path:
+def _long_video(repeats: int) -> Path:
     scene = sources.make(_SCENE)
     path = scene.with_name(f"{scene.stem}-{repeats}-times.mp4")
     if not path.exists():

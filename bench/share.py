@@ -68,7 +68,7 @@ class Reading:
 def run(options: Options) -> Report:
     if shutil.which("strace") is None:
         raise FileNotFoundError("strace is not installed (Debian package strace)")
-    video = options.video or film(options)
+    video = options.video or half_hour_video(options)
     parts = edits(video, PROFILES[Quality.FAST])
     edit = parts[len(parts) // 2]
     own_bytes = _own_bytes(edit)
@@ -91,7 +91,7 @@ def run(options: Options) -> Report:
     )
 
 
-def film(options: Options) -> Path:
+def half_hour_video(options: Options) -> Path:
     """Return half an hour of real footage, the same 50 s over and over."""
     small = sources.delivered(2, 1, seconds=12, size=(384, 216))
     scene = sources.make(small if options.quick else sources.footage("bunny"))

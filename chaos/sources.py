@@ -42,13 +42,13 @@ class Source:
 
 @dataclass
 class Sources:
-    """The web site that the sources are on; `away` makes it answer 503 to every request.
+    """The web site that the sources are on; `unavailable` makes it answer 503 to every request.
 
     `pictures` are PNG files for brands.
     """
 
     site: Site
-    away: threading.Event = field(default_factory=threading.Event)
+    unavailable: threading.Event = field(default_factory=threading.Event)
     all: list[Source] = field(default_factory=list)
     pictures: list[bytes] = field(default_factory=list)
 
@@ -63,13 +63,13 @@ class Sources:
     ) -> None:
         """Serve a source that becomes this many parts, or fails with the code."""
 
-        def answer_unless_away(request: Request) -> None:
-            if self.away.is_set():
+        def answer_unless_unavailable(request: Request) -> None:
+            if self.unavailable.is_set():
                 request.send(503)
             else:
                 answer(request)
 
-        url = self.site.add(name, body, answer_unless_away)
+        url = self.site.add(name, body, answer_unless_unavailable)
         self.all.append(Source(name, url, body, parts, code))
 
     def get(self, name: str) -> Source:

@@ -22,7 +22,7 @@ from harness.stack import CHECKOUT, Stack
 
 from idrl_local.config import RATE_LIMITS_OFF
 from idrl_testing import site as web_site
-from idrl_testing.api_client import PatientApiClient
+from idrl_testing.api_client import RetryingApiClient
 
 RunEndToEnd = Callable[..., None]
 
@@ -121,9 +121,9 @@ def videos(engine: Engine, folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def person(machines: Machines) -> PatientApiClient:
+def person(machines: Machines) -> RetryingApiClient:
     """A client with an account on the three machines."""
-    return PatientApiClient.signed_up(machines.url)
+    return RetryingApiClient.signed_up(machines.url)
 
 
 @pytest.fixture

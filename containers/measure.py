@@ -26,7 +26,7 @@ from harness.machines import make_secrets
 from harness.stack import CHECKOUT, Stack
 
 from idrl_testing import site
-from idrl_testing.api_client import PatientApiClient, is_ready
+from idrl_testing.api_client import RetryingApiClient, is_ready
 from idrl_testing.background import repeating
 from idrl_testing.waiting import wait_until
 
@@ -158,7 +158,7 @@ class Clip:
 
 
 def measure_speed(
-    engine: Engine, stack: Stack, person: PatientApiClient, task_id: str, folder: Path
+    engine: Engine, stack: Stack, person: RetryingApiClient, task_id: str, folder: Path
 ) -> None:
     """Compare the ways of one big file to the same client."""
     data = folder / "own"
@@ -248,7 +248,7 @@ def measure(engine: Engine, stack: Stack, folder: Path) -> None:
     served.mkdir()
     only_speed = sys.argv[1:] == ["speed"]
     make_video(served / "video.mp4", 2 if only_speed else 40)
-    person = PatientApiClient.signed_up("http://127.0.0.1:15060")
+    person = RetryingApiClient.signed_up("http://127.0.0.1:15060")
     memory = Memory(engine)
     with (
         site.serve(engine.gateway(), folder=served) as running,

@@ -11,7 +11,7 @@ from harness.machines import Secrets
 from harness.ports import free_ports
 from harness.stack import CHECKOUT, Stack
 
-from idrl_testing.api_client import PatientApiClient, is_ready
+from idrl_testing.api_client import RetryingApiClient, is_ready
 from idrl_testing.waiting import wait_until
 
 (PORT,) = free_ports(1)
@@ -70,7 +70,7 @@ def test_makes_a_clip(under_v2: Stack, videos: str) -> None:
     assert under_v2.services() == {
         *("postgres", "redis", "tasks", "worker-fetch", "worker-render", "beat", "web", "nginx"),
     }
-    person = PatientApiClient.signed_up(URL)
+    person = RetryingApiClient.signed_up(URL)
     task_id = person.submit(f"{videos}/short.mp4")["task_id"]
     assert person.finish(task_id)["status"] == "done"
     clip = person.call("GET", f"/tasks/{task_id}/parts/0")
@@ -82,7 +82,7 @@ def test_stops_and_starts_again(under_v2: Stack) -> None:
     under_v2.up()
     wait_until(lambda: is_ready(URL))
     services = under_v2.services()
-    person = PatientApiClient.signed_up(URL)
+    person = RetryingApiClient.signed_up(URL)
     under_v2.compose("stop", "--timeout", "300")
     assert under_v2.services() == set()
     killed = {service for service in services if under_v2.exit_code(service) == 137}

@@ -28,7 +28,7 @@ from harness.stack import Stack
 
 from idrl_local.config import RATE_LIMITS_OFF
 from idrl_testing import tls
-from idrl_testing.api_client import PASSWORD, PatientApiClient, is_ready
+from idrl_testing.api_client import PASSWORD, RetryingApiClient, is_ready
 from idrl_testing.waiting import wait_until
 
 SERVICES = [
@@ -76,13 +76,13 @@ def problem(answer: requests.Response, status: int, code: str) -> requests.Respo
 
 
 def test_no_work_without_the_share(
-    machines: Machines, person: PatientApiClient, videos: str
+    machines: Machines, person: RetryingApiClient, videos: str
 ) -> None:
     """A share that is not mounted is left alone; a later mount is found without restart."""
     task_id = person.submit(f"{videos}/short.mp4")["task_id"]
     address = f"http://{machines.engine.gateway()}:{TASKS_PORT}/ready"
-    away = {"ok": False, "detail": "ShareAway"}
-    wait_until(lambda: requests.get(address, timeout=60).json()["checks"]["share"] == away)
+    unavailable = {"ok": False, "detail": "ShareAway"}
+    wait_until(lambda: requests.get(address, timeout=60).json()["checks"]["share"] == unavailable)
     assert requests.get(address, timeout=60).json()["status"] == "degraded"
     wait_until(
         lambda: "the share is not mounted" in machines.worker.compose("logs", "worker-fetch")
@@ -131,7 +131,7 @@ def test_health_shows_the_commit(machines: Machines) -> None:
         assert requests.get(f"{url}/health", timeout=60).json()["revision"] == commit
 
 
-def test_body_too_large(person: PatientApiClient) -> None:
+def test_body_too_large(person: RetryingApiClient) -> None:
     problem(person.call("POST", "/tasks", data=b"x" * 3 * 1024**2), 413, "body_too_large")
 
 
@@ -161,7 +161,7 @@ def test_end_to_end(mounted: Machines, end_to_end: RunEndToEnd) -> None:
     end_to_end(mounted.url)
 
 
-def test_delete_with_two_slashes(mounted: Machines, person: PatientApiClient, videos: str) -> None:
+def test_delete_with_two_slashes(mounted: Machines, person: RetryingApiClient, videos: str) -> None:
     task_id = person.submit(f"{videos}/short.mp4")["task_id"]
     person.finish(task_id)
     answer = person.call("DELETE", f"/tasks//{task_id}")
@@ -170,7 +170,7 @@ def test_delete_with_two_slashes(mounted: Machines, person: PatientApiClient, vi
     wait_until(lambda: mounted.share.clips(task_id) == [])
 
 
-def test_tasks_service_away(machines: Machines, person: PatientApiClient) -> None:
+def test_tasks_service_unavailable(machines: Machines, person: RetryingApiClient) -> None:
     """The gateway says so, and finds the service again by itself."""
     machines.worker.compose("stop", "tasks")
     problem(person.call("GET", "/tasks"), 502, "tasks_unavailable")
@@ -178,7 +178,7 @@ def test_tasks_service_away(machines: Machines, person: PatientApiClient) -> Non
     wait_until(lambda: person.call("GET", "/tasks").status_code == 200)
 
 
-def test_web_app_replaced(machines: Machines, person: PatientApiClient) -> None:
+def test_web_app_replaced(machines: Machines, person: RetryingApiClient) -> None:
     """nginx answers alone, and finds the app again at another address."""
     nginx = machines.web.container("nginx")
     machines.web.compose("rm", "--stop", "--force", "web")
@@ -198,7 +198,7 @@ def test_web_app_replaced(machines: Machines, person: PatientApiClient) -> None:
 
 @pytest.mark.parametrize(("machine", "service"), SERVICES)
 def test_restart_while_a_task_renders(
-    slow: Machines, person: PatientApiClient, videos: str, machine: str, service: str
+    slow: Machines, person: RetryingApiClient, videos: str, machine: str, service: str
 ) -> None:
     """The task still ends as done, with each part once and no finished part made again."""
     task_id = person.submit(f"{videos}/long.mp4")["task_id"]
@@ -210,7 +210,7 @@ def test_restart_while_a_task_renders(
 
 
 def test_down_and_up_while_a_task_renders(
-    slow: Machines, person: PatientApiClient, videos: str
+    slow: Machines, person: RetryingApiClient, videos: str
 ) -> None:
     """The task goes on from its finished parts."""
     task_id = person.submit(f"{videos}/long.mp4")["task_id"]
@@ -225,7 +225,7 @@ def test_down_and_up_while_a_task_renders(
     assert_each_part_once(slow, before, task)
 
 
-def test_second_worker_machine(slow: Machines, person: PatientApiClient, videos: str) -> None:
+def test_second_worker_machine(slow: Machines, person: RetryingApiClient, videos: str) -> None:
     """FIRST_WORKER=0: no Redis and no beat of its own, and it takes work."""
     redis = f"redis://:{slow.secrets['REDIS_PASSWORD']}@{slow.engine.gateway()}:{REDIS_PORT}/0"
     others = {"FIRST_WORKER": "0", "REDIS_URL": redis, "TASKS_PORT": str(SECOND_TASKS_PORT)}
@@ -294,7 +294,7 @@ def test_no_partial_file_is_left_on_the_share(machines: Machines) -> None:
     wait_until(lambda: list(machines.share.exported.rglob(".*.tmp")) == [])
 
 
-def test_tls_between_machines(slow: Machines, person: PatientApiClient, videos: str) -> None:
+def test_tls_between_machines(slow: Machines, person: RetryingApiClient, videos: str) -> None:
     """The web machine and a second worker machine reach the first one by TLS, and by TLS only."""
     place = slow.folder / "tls"
     place.mkdir()

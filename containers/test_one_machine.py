@@ -8,7 +8,7 @@ from harness.black_box import BETWEEN_SERVICES
 from harness.ports import ONE_MACHINE_PORT
 from harness.stack import Stack
 
-from idrl_testing.api_client import PatientApiClient, is_ready
+from idrl_testing.api_client import RetryingApiClient, is_ready
 from idrl_testing.waiting import wait_until
 
 URL = f"http://127.0.0.1:{ONE_MACHINE_PORT}"
@@ -26,7 +26,7 @@ def test_end_to_end(one_machine: Stack, end_to_end: RunEndToEnd) -> None:
 def test_tasks_service_replaced(one_machine: Stack, videos: str) -> None:
     """nginx fetches clips from the tasks service, also after a change of its address."""
     wait_until(lambda: is_ready(URL))
-    person = PatientApiClient.signed_up(URL)
+    person = RetryingApiClient.signed_up(URL)
     task_id = person.submit(f"{videos}/short.mp4")["task_id"]
     assert person.finish(task_id)["status"] == "done"
     # nginx has it in its cache, which must not help while the caller cannot be authorized.

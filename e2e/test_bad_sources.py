@@ -130,7 +130,7 @@ def test_bad_source(ended: Callable[[str], Task], name: str) -> None:
 
 
 @pytest.mark.parametrize("code", [500, 503, 429])
-def test_source_that_is_away_is_waited_for(api: Api, site: Site, code: int) -> None:
+def test_source_that_is_unavailable_is_waited_for(api: Api, site: Site, code: int) -> None:
     task_id = api.submit(status(code)(site, Path()))["task_id"]
     task = api.wait_for(task_id, lambda each: each["waiting_for"] is not None)
     assert (task["status"], task["error"]) == ("queued", None)

@@ -115,15 +115,17 @@ def test_retry_after_is_kept_without_holding_a_worker(
     assert asked_at[1] - asked_at[0] >= 8
 
 
-def test_source_that_is_away_for_ten_seconds(api: Api, site: Site, short_video: bytes) -> None:
-    away_until: list[float] = []
+def test_source_that_is_unavailable_for_ten_seconds(
+    api: Api, site: Site, short_video: bytes
+) -> None:
+    unavailable_until: list[float] = []
 
-    def away(request: Request) -> None:
-        away_until[:] = away_until or [time.monotonic() + 10]
-        if time.monotonic() < away_until[0]:
+    def answer_503_at_first(request: Request) -> None:
+        unavailable_until[:] = unavailable_until or [time.monotonic() + 10]
+        if time.monotonic() < unavailable_until[0]:
             request.close_connection = True
         else:
             web_site.whole(request)
 
-    task = api.submit(site.add("away.mp4", short_video, away))
+    task = api.submit(site.add("away.mp4", short_video, answer_503_at_first))
     assert api.finish(task["task_id"])["status"] == "done"

@@ -33,7 +33,7 @@ write() {
 	mv "/etc/systemd/system/$1.new" "/etc/systemd/system/$1"
 }
 
-# hard: a write waits for a server that is away; soft would lose it without an error (nfs(5)).
+# hard: a write waits for a server that is unavailable; soft would lose it without an error (nfs(5)).
 write "$unit.mount" <<END
 [Unit]
 Description=The share of the file server

@@ -2,7 +2,7 @@
 
 from chaos.faults.base import Fault, NotInjected
 from chaos.faults.failover import PostgresFailedOver
-from chaos.faults.network import SourceAway
+from chaos.faults.network import SourceUnavailable
 from chaos.faults.programs import (
     ChildKilled,
     MediaChildKilled,
@@ -70,5 +70,5 @@ KINDS: tuple[Fault, ...] = (
     ShareLow(),
     ShareWithoutInodes(),
     FileUnremovable(),
-    SourceAway(),
+    SourceUnavailable(),
 )

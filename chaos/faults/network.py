@@ -6,14 +6,14 @@ from chaos.faults.base import Fault
 from chaos.target import Target
 
 
-class SourceAway(Fault):
+class SourceUnavailable(Fault):
     """The site answers 503 to every request for a while."""
 
-    name = "source_away"
+    name = "source_unavailable"
     hold_s = (10, 40)
 
     def inject(self, target: Target, random: Random) -> None:  # noqa: ARG002 # nothing to choose
-        target.sources.away.set()
+        target.sources.unavailable.set()
 
     def recover(self, target: Target) -> None:
-        target.sources.away.clear()
+        target.sources.unavailable.clear()

@@ -23,7 +23,7 @@ class ShareFault(Fault):
 
 
 class ShareFrozen(ShareFault):
-    """Every write blocks, as on a hard mount whose server is away."""
+    """Every write blocks, as on a hard mount whose server is unavailable."""
 
     name = "share_frozen"
     hold_s = (8, 25)

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from idrl_common import health
 from idrl_common.health import Check, Status
 
-pytestmark = pytest.mark.usefixtures("patient_probes")
+pytestmark = pytest.mark.usefixtures("long_probe_timeouts")
 
 
 def works() -> None:

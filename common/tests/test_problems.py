@@ -76,7 +76,7 @@ def test_a_401_always_has_a_challenge(app: Flask, headers: dict[str, str], chall
         PoolTimeout("secret"),
     ],
 )
-def test_a_database_that_is_away_is_503(app: Flask, error: Exception) -> None:
+def test_a_database_that_is_unavailable_is_503(app: Flask, error: Exception) -> None:
     answer = answer_to(app, error)
     assert_problem(answer, 503, "database_unavailable")
     assert answer.headers["Retry-After"] == "5"

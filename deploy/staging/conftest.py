@@ -13,7 +13,7 @@ from staging.image import Work
 from staging.system import System
 
 from idrl_testing import site as web_site
-from idrl_testing.api_client import PatientApiClient
+from idrl_testing.api_client import RetryingApiClient
 
 _STATE = """systemctl --failed --no-legend; docker ps -a --format '{{.Names}} {{.Status}}'
 free -m; df -h; uptime
@@ -36,9 +36,9 @@ def system(bare_system: System) -> System:
 
 
 @pytest.fixture
-def person(system: System) -> PatientApiClient:
+def person(system: System) -> RetryingApiClient:
     """A client with an account of its own: a session ends after an hour, before these tests do."""
-    return PatientApiClient.signed_up(system.url)
+    return RetryingApiClient.signed_up(system.url)
 
 
 @pytest.fixture(scope="session")

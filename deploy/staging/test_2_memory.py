@@ -9,7 +9,7 @@ import expected
 from staging.machine import Vm
 from staging.system import System
 
-from idrl_testing.api_client import FINISHED, PatientApiClient
+from idrl_testing.api_client import FINISHED, RetryingApiClient
 
 END_S = 1200
 # The kernel's own counters: processes killed for memory on the whole machine, and in each container
@@ -55,7 +55,7 @@ class Memory:
         self.encoders = max(self.encoders, int(encoders))
 
 
-def test_two_renders_of_1080p_fit(system: System, person: PatientApiClient, videos: str) -> None:
+def test_two_renders_of_1080p_fit(system: System, person: RetryingApiClient, videos: str) -> None:
     worker, memory = system.worker, Memory()
     assert "SwapTotal:       2097148 kB" in worker.ssh("cat /proc/meminfo")
     task_id = person.submit(f"{videos}/large.mp4")["task_id"]

@@ -16,7 +16,7 @@ from staging.machine import Vm
 from staging.system import System
 from test_1_machines import assert_only_allowed, containers, probe
 
-from idrl_testing.api_client import PatientApiClient
+from idrl_testing.api_client import RetryingApiClient
 from idrl_testing.waiting import wait_until
 
 CUT_S = 60
@@ -25,7 +25,7 @@ Task = dict[str, Any]
 
 
 @contextmanager
-def rendering(system: System, person: PatientApiClient, videos: str) -> Iterator[Task]:
+def rendering(system: System, person: RetryingApiClient, videos: str) -> Iterator[Task]:
     """Yield a task with its first clip done only; in the end all are, each made once."""
     task_id = person.submit(f"{videos}/long.mp4")["task_id"]
     before = person.wait_for(task_id, lambda task: bool(task["parts_done"]), END_S)
@@ -84,14 +84,14 @@ def paused_rendering(system: System) -> Iterator[None]:
         system.worker.ssh(f"{work} resume render")
 
 
-def test_file_machine_dies(system: System, person: PatientApiClient, videos: str) -> None:
+def test_file_machine_dies(system: System, person: RetryingApiClient, videos: str) -> None:
     """Killed mid-render and booted again: the mount waits, and nothing done is lost."""
     with rendering(system, person, videos):
         system.file.kill()
         system.boot(expected.FILE)
 
 
-def test_web_and_worker_are_cut_off(system: System, person: PatientApiClient, videos: str) -> None:
+def test_web_and_worker_are_cut_off(system: System, person: RetryingApiClient, videos: str) -> None:
     """For a minute the gateway reports the fault; workers go on, and callers keep their task."""
     headers = {"Authorization": f"Bearer {person.token}"}
     with (
@@ -110,7 +110,7 @@ def test_web_and_worker_are_cut_off(system: System, person: PatientApiClient, vi
 
 
 def test_worker_and_file_machine_are_cut_off(
-    system: System, person: PatientApiClient, videos: str
+    system: System, person: RetryingApiClient, videos: str
 ) -> None:
     """For a minute no clip can be published, none is lost; the hard mount recovers by itself."""
     with (
@@ -124,13 +124,13 @@ def test_worker_and_file_machine_are_cut_off(
         assert person.task(before["task_id"])["status"] == "processing"
 
 
-def _posted(person: PatientApiClient, videos: str) -> tuple[int, str | None]:
+def _posted(person: RetryingApiClient, videos: str) -> tuple[int, str | None]:
     """Post a task; return the status and the code of the response."""
     response = person.call("POST", "/tasks", json={"url": f"{videos}/short.mp4"})
     return response.status_code, response.json().get("code")
 
 
-def test_share_is_full(system: System, person: PatientApiClient, videos: str) -> None:
+def test_share_is_full(system: System, person: RetryingApiClient, videos: str) -> None:
     """A full share is no failure: no task is accepted until there is space, then all are."""
     filler = "/var/nfs/shared_folder/filler"
     system.file.ssh(
@@ -146,7 +146,9 @@ def test_share_is_full(system: System, person: PatientApiClient, videos: str) ->
     assert_each_clip_once(system, person.finish(task_id), "short")
 
 
-def test_second_worker_machine_joins(system: System, person: PatientApiClient, videos: str) -> None:
+def test_second_worker_machine_joins(
+    system: System, person: RetryingApiClient, videos: str
+) -> None:
     """It takes parts of tasks that were posted before it was there."""
     # Paused, or the first machine might be done before the second one has booted.
     with paused_rendering(system):
@@ -171,7 +173,7 @@ def test_worker_machines_reach_only_what_they_may(system: System) -> None:
 
 @pytest.mark.parametrize("name", ["worker-2", "worker-1"])
 def test_worker_machine_dies(
-    system: System, person: PatientApiClient, videos: str, name: str
+    system: System, person: RetryingApiClient, videos: str, name: str
 ) -> None:
     """The other one takes over once the leases end; the first one, with Redis, boots again."""
     with rendering(system, person, videos):
@@ -181,7 +183,7 @@ def test_worker_machine_dies(
 
 
 def test_all_machines_are_booted_again(
-    system: System, person: PatientApiClient, videos: str
+    system: System, person: RetryingApiClient, videos: str
 ) -> None:
     """All machines lose power at once: all recovers without help, nothing partial is left."""
     # The file machine last: while the share is unavailable, the machines that mount it hang.

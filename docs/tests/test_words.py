@@ -47,7 +47,10 @@ RIDDLES = (
     r"\bbehind (the |an? )?(first|last|clear|cover|(IDR )?picture|limit)\b",  # after
     r"persistently|_as_sqlalchemys|_as_receivers|becomes_whole|_Arrived|_astray",  # retry_outages …
     r"\b[Mm]end(s|ed|ing)?\b|\b[Ss]eldom\b|not to be had|def within\(timeout",  # repair, rarely
-    r"is_share_away|_SOURCE_AWAY|\b(source|database|PostgreSQL) (is|was) away\b",  # unavailable
+    r"_SOURCE_AWAY|_is_away|share_away\(|\b([Ii]t|that|[a-zA-Z]+) (is|was) away\b",  # unavailable
+    r"remove_strays?|[Ss]tray(s|ed)? (file|folder|upload)|\bstrays\b",  # orphaned
+    r"[Pp]atient|\b[Ll]ateness\b|NotAMessage|\b[Ll]ikeness|def _?film\(",  # retrying, SSIM, …
+    r"whose turn it is\b",  # next in fair order
 )
 # Names of modules, classes, functions, parameters, variables that do not say what they are.
 VAGUE = re.compile(

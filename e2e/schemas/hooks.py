@@ -22,7 +22,7 @@ _ENDING_TOKENS = ("/auth", "/me")
 schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 
 
-def _patient_session() -> requests.Session:
+def _retrying_session() -> requests.Session:
     """Return a session that asks again after 429 and 503, when `Retry-After` says."""
     session = requests.Session()
     retry = Retry(total=10, backoff_factor=0.5, status_forcelist=(429, 503), allowed_methods=None)
@@ -31,7 +31,7 @@ def _patient_session() -> requests.Session:
 
 
 # Its calls only prepare what is tested: "too many" and "busy" are expected answers.
-_SESSION = _patient_session()
+_SESSION = _retrying_session()
 
 
 @dataclass(frozen=True)

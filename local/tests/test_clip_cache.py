@@ -208,7 +208,9 @@ def test_readers_do_not_wait_while_a_clip_is_cached(checked: "Edge") -> None:
         assert len(being_written.content) == 2 * half
 
 
-def test_the_tasks_service_away_gives_a_problem_before_the_clip_is_kept(checked: "Edge") -> None:
+def test_the_tasks_service_unavailable_gives_a_problem_before_the_clip_is_kept(
+    checked: "Edge",
+) -> None:
     def hang_up(call: "_Handler") -> None:
         call.close_connection = True
 

@@ -232,12 +232,12 @@ def test_changes_of_an_account_check_passwords_at_the_rate_of_log_ins(
         assert requests.get(f"{edge.url}{path}", timeout=LIMIT_S).ok
 
 
-def test_web_app_away_is_503_until_it_is_back(
+def test_web_app_unavailable_is_503_until_it_is_back(
     start_edge: "StartEdge", start_service: "StartService"
 ) -> None:
-    away = start_service("web")
+    unavailable = start_service("web")
     port = free_port()
-    edge = start_edge(NGINX_UPSTREAMS=upstreams(port, away.port))
+    edge = start_edge(NGINX_UPSTREAMS=upstreams(port, unavailable.port))
     answer = requests.get(f"{edge.url}/tasks", timeout=LIMIT_S)
     assert_problem(answer, 503, "web_unavailable")
     assert answer.headers["Retry-After"]
@@ -245,7 +245,7 @@ def test_web_app_away_is_503_until_it_is_back(
     assert requests.get(f"{edge.url}/tasks", timeout=LIMIT_S).json() == {"service": "web"}
 
 
-def test_tasks_service_away_is_502_until_it_is_back(
+def test_tasks_service_unavailable_is_502_until_it_is_back(
     start_edge: "StartEdge", start_service: "StartService"
 ) -> None:
     web = start_service("web")

@@ -36,7 +36,7 @@ def send(edge: "Edge", method: str, path: str, **headers: str) -> requests.Respo
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-def test_tasks_service_away_is_502(
+def test_tasks_service_unavailable_is_502(
     start_edge: "StartEdge", start_service: "StartService", method: str, path: str
 ) -> None:
     edge = start_edge(NGINX_UPSTREAMS=upstreams(start_service("web").port, free_port()))
@@ -46,7 +46,7 @@ def test_tasks_service_away_is_502(
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-def test_web_app_away_is_503(
+def test_web_app_unavailable_is_503(
     start_edge: "StartEdge", start_service: "StartService", method: str, path: str
 ) -> None:
     edge = start_edge(NGINX_UPSTREAMS=upstreams(free_port(), start_service("tasks").port))

@@ -7,7 +7,7 @@ import pytest
 
 from idrl_local import progress
 from idrl_local.home import Home
-from idrl_local.progress import Progress
+from idrl_local.progress import StartProgress
 
 # Acquires the lock of `fetch`, then works or sleeps.
 CHILD = """
@@ -35,7 +35,7 @@ def test_start_is_given_up_only_when_no_process_works(
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as child:
         assert child.stdout
         assert child.stdout.readline() == b"ready\n"
-        watch = Progress(home, 3, messages.append)
+        watch = StartProgress(home, 3, messages.append)
         deadline = time.monotonic() + 6
         is_made = True
         # Without work it ends by itself, however late this process is.

@@ -161,7 +161,7 @@ def serve_tasks() -> ServeTasks:
 
 
 @pytest.fixture(autouse=True)
-def _patient_removals(monkeypatch: pytest.MonkeyPatch) -> None:
+def _long_removal_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an account's removal take as long as a busy machine needs."""
     monkeypatch.setattr(account_removal, "_REMOVAL_S", LIMIT_S)
 

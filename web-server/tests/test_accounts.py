@@ -251,7 +251,7 @@ def hang_up_in_the_answer(exchange: Exchange) -> None:
 @pytest.mark.parametrize(
     "hang_up", [lambda exchange: exchange.hang_up(), hang_up_in_the_answer], ids=["before", "in it"]
 )
-def test_deletion_with_the_tasks_service_away_keeps_the_account(
+def test_deletion_with_the_tasks_service_unavailable_keeps_the_account(
     client: FlaskClient,
     auth: AuthActions,
     headers: dict[str, str],

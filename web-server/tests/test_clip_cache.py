@@ -263,10 +263,10 @@ def test_cache_is_bypassed_when_space_is_low(
 def test_cache_is_not_used_without_the_tasks_service(
     make_app: MakeApp, headers: dict[str, str]
 ) -> None:
-    away = make_app(
+    unavailable = make_app(
         accel_redirect=True, tasks_url=f"http://127.0.0.1:{servers.free_port()}"
     ).test_client()
-    answer = away.get(CLIP, headers=headers)
+    answer = unavailable.get(CLIP, headers=headers)
     assert_problem(answer, 502, "tasks_unavailable")
     assert "X-Accel-Redirect" not in answer.headers
 

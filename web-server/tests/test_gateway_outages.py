@@ -93,9 +93,9 @@ def test_post_uses_a_new_connection_after_a_restart(
 
 
 def test_unreachable_tasks_service_is_502(make_app: MakeApp, headers: dict[str, str]) -> None:
-    away = make_app(tasks_url=f"http://127.0.0.1:{servers.free_port()}").test_client()
-    assert_problem(away.get("/tasks", headers=headers), 502, "tasks_unavailable")
-    assert_problem(away.post("/tasks", json={}, headers=headers), 502, "tasks_unavailable")
+    unavailable = make_app(tasks_url=f"http://127.0.0.1:{servers.free_port()}").test_client()
+    assert_problem(unavailable.get("/tasks", headers=headers), 502, "tasks_unavailable")
+    assert_problem(unavailable.post("/tasks", json={}, headers=headers), 502, "tasks_unavailable")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -122,7 +122,7 @@ def test_calls_wait_for_a_tasks_service_that_restarts(
             assert [seen.method for seen in second.seen] == [method]
 
 
-def test_calls_do_not_wait_for_a_tasks_service_that_is_away(
+def test_calls_do_not_wait_for_a_tasks_service_that_is_unavailable(
     make_app: MakeApp,
     headers: dict[str, str],
     serve_tasks: ServeTasks,

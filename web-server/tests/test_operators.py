@@ -104,7 +104,7 @@ def test_operators_may_spell_an_email_as_its_owner_may(make_app: MakeApp, spelli
 
 
 @pytest.mark.parametrize("command", ["list", "invite", "disable x@y.example"])
-def test_operators_learn_that_the_database_is_away(make_app: MakeApp, command: str) -> None:
+def test_operators_learn_that_the_database_is_unavailable(make_app: MakeApp, command: str) -> None:
     run = make_app(postgres_port=1).test_cli_runner().invoke
     result = run(args=["users", *command.split()])
     assert (result.exit_code, result.output) == (1, "Error: The database does not answer.\n")

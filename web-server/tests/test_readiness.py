@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _patient(patient_probes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def _long_timeouts(long_probe_timeouts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for the stand-in too, however late it answers."""
-    del patient_probes
+    del long_probe_timeouts
     monkeypatch.setattr(tasks_client, "_PROBE_TIMEOUT_S", LIMIT_S)
 
 

@@ -23,7 +23,7 @@ def tasks(tasks: TasksStandIn) -> TasksStandIn:
 
 
 @pytest.fixture
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _long_preview_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for the tasks service, however late it answers."""
     monkeypatch.setattr(share_views, "_PREVIEW_TIMEOUT_S", LIMIT_S)
 
@@ -41,7 +41,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
         "Mozilla/5.0 (compatible; Discordbot/2.0; +https://discordapp.com)",
     ],
 )
-@pytest.mark.usefixtures("_patient")
+@pytest.mark.usefixtures("_long_preview_timeout")
 def test_messengers_get_a_preview(
     client: FlaskClient, headers: dict[str, str], user_agent: str
 ) -> None:
@@ -58,7 +58,7 @@ def test_messengers_get_a_preview(
     assert "secret" not in answer.text
 
 
-@pytest.mark.usefixtures("_patient")
+@pytest.mark.usefixtures("_long_preview_timeout")
 def test_clips_are_listed_for_browsers_without_scripts(
     client: FlaskClient, headers: dict[str, str]
 ) -> None:
@@ -76,7 +76,7 @@ def test_clips_are_listed_for_browsers_without_scripts(
     assert "1 clip" in of_a_part
 
 
-@pytest.mark.usefixtures("_patient")
+@pytest.mark.usefixtures("_long_preview_timeout")
 def test_names_in_a_preview_are_text(
     client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,7 @@ def settings(
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_status_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let checks of `/ready` take as long as a busy machine needs; ask for it before the app."""
     monkeypatch.setattr(app_module, "_PROBE_S", LIMIT_S)
     monkeypatch.setattr(app_module, "_READY_S", LIMIT_S)
@@ -250,7 +250,7 @@ def uploads(client: FlaskClient, auth: Callable[..., dict[str, str]]) -> Uploads
 
 
 @pytest.fixture
-def patient_brands(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_brand_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let brands and previews take as long as a busy machine needs."""
     monkeypatch.setattr(brand_making, "_NORMALIZE_S", LIMIT_S)
     monkeypatch.setattr(brand_making, "_NORMALIZE_VIDEO_S", LIMIT_S)
@@ -262,7 +262,7 @@ def patient_brands(monkeypatch: pytest.MonkeyPatch) -> None:
 def brand_calls(
     client: FlaskClient,
     auth: Callable[..., dict[str, str]],
-    patient_brands: None,  # noqa: ARG001 # for its effect
+    long_brand_timeouts: None,  # noqa: ARG001 # for its effect
 ) -> Brands:
     """The calls of `/brands` of user 1."""
     return Brands(client, auth())

@@ -217,7 +217,7 @@ def test_missing_clip_is_left_out_and_rendered_again(get: Get, settings: Setting
     assert part_of(claim_part()).number == 0
 
 
-def test_share_is_away(get: Get, task_id: str, settings: Settings) -> None:
+def test_share_is_unavailable(get: Get, task_id: str, settings: Settings) -> None:
     for file in settings.remote_folder.glob("*/*.mp4"):
         file.unlink()
     (settings.remote_folder / ".idrl-share").unlink()

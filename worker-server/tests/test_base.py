@@ -63,7 +63,7 @@ def attempt(settings: Settings, runtime: Runtime, error: Exception | None) -> No
         FileNotFoundError(2, "No such file or directory"),
     ],
 )
-def test_nothing_is_blamed_on_the_source_while_the_share_is_away(
+def test_nothing_is_blamed_on_the_source_while_the_share_is_unavailable(
     settings: Settings, runtime: Runtime, error: Exception
 ) -> None:
     task_id = submit()

@@ -15,7 +15,7 @@ from worker_server.app import create_app
 from worker_server.settings import Settings
 from worker_testing import problem
 
-pytestmark = pytest.mark.usefixtures("patient_brands")
+pytestmark = pytest.mark.usefixtures("long_brand_timeouts")
 Auth = Callable[..., dict[str, str]]
 
 

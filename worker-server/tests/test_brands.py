@@ -239,8 +239,8 @@ def test_files_of_a_deleted_brand_go_when_no_task_needs_them(
     task_id = brand_calls.task(brand_id).get_json()["task_id"]
     brand_calls.client.delete(f"/brands/{brand_id}", headers=brand_calls.headers)
     assert [each["brand_id"] for each in brand_calls.get().get_json()] == [kept]
-    stray = share / "brands/1/stray.png"
-    stray.write_bytes(b"left behind")
+    orphan = share / "brands/1/stray.png"
+    orphan.write_bytes(b"left behind")
     (share / "brands/7").mkdir()
     (share / "brands/7/stray.png").write_bytes(b"of an account that is gone")
     fresh = share / "brands/1/fresh.png"
@@ -251,7 +251,7 @@ def test_files_of_a_deleted_brand_go_when_no_task_needs_them(
         remove_unneeded_brands(settings)
         assert len(files_on(share) - {"fresh.png"}) == left, status
     assert fresh.exists()
-    assert not stray.exists()
+    assert not orphan.exists()
     assert not (share / "brands/7").exists()
     assert brand_calls.get(f"/{kept}").status_code == 200
     db.session.remove()
@@ -328,7 +328,7 @@ def test_videos_become_clips_of_their_own_or_are_refused(
     assert [path.suffix for path in share.glob("brands/1/*")] == [".mp4"]
 
 
-def test_no_brand_is_made_while_the_share_is_away(brand_calls: Brands, share: Path) -> None:
+def test_no_brand_is_made_while_the_share_is_unavailable(brand_calls: Brands, share: Path) -> None:
     (share / ".idrl-share").unlink()
     refused(brand_calls.post(before=image()), 503, "storage_unavailable")
     assert brand_calls.get().get_json() == []

@@ -113,7 +113,7 @@ def test_a_part_that_is_not_ready(client: FlaskClient, auth: Auth) -> None:
     assert problem(response) == (409, "part_not_ready")
 
 
-def test_a_clip_whose_file_is_away(
+def test_a_clip_whose_file_is_missing(
     client: FlaskClient, auth: Auth, finished: tuple[str, bytes], settings: Settings
 ) -> None:
     (settings.remote_folder / finished[0] / "0.1.mp4").unlink()

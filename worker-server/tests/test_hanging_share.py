@@ -1,4 +1,4 @@
-"""Calls that write to a hanging share (a hard mount whose server is away) are refused in time."""
+"""Calls that write to a hanging share (a hard mount whose server does not answer) are refused."""
 
 import io
 import threading
@@ -14,9 +14,9 @@ from idrl_testing.waiting import LIMIT_S, wait_until
 from worker_server import brand_making, share_monitor, storage
 from worker_testing import URL, problem
 
-pytestmark = pytest.mark.usefixtures("patient_brands")
+pytestmark = pytest.mark.usefixtures("long_brand_timeouts")
 Auth = Callable[..., dict[str, str]]
-AWAY = (503, "storage_unavailable")
+UNAVAILABLE = (503, "storage_unavailable")
 TUS = {"Tus-Resumable": "1.0.0"}
 
 
@@ -80,7 +80,7 @@ def test_writes_are_refused_while_the_share_hangs(
         quick.setattr(share_monitor, "_HANGS_AFTER_S", 0.2)
         wait_until(lambda: calls.create().status_code == 503)
         for answer in (calls.create(), calls.append(path, 0), calls.make_brand()):
-            assert problem(answer) == AWAY
+            assert problem(answer) == UNAVAILABLE
             assert answer.headers["Retry-After"]
         task = calls.submit()
         assert task.status_code == 202  # nothing is written for it
@@ -106,5 +106,5 @@ def test_brand_whose_files_hang_is_answered_in_time(
 ) -> None:
     with monkeypatch.context() as quick, hanging(quick, brand_making, "publish_files"):
         quick.setattr(brand_making, "_PUBLISH_S", 0.2)
-        assert problem(calls.make_brand()) == AWAY  # while they still hang
+        assert problem(calls.make_brand()) == UNAVAILABLE  # while they still hang
     assert calls.make_brand().status_code == 201  # neither its lock nor its slot is held

@@ -9,7 +9,7 @@ from upload_testing import CONTENT, Uploads, file_of
 
 from idrl_testing.database import Database
 from worker_server.jobs.brands import remove_unneeded_brands
-from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_uploads
+from worker_server.jobs.uploads import remove_orphaned_uploads, remove_unneeded_uploads
 from worker_server.settings import Settings
 
 
@@ -35,17 +35,17 @@ def test_file_that_cannot_be_removed_keeps_no_other(
 
 
 @pytest.mark.usefixtures("app")
-def test_foreign_names_keep_no_stray_upload(settings: Settings, share: Path) -> None:
+def test_foreign_names_keep_no_orphaned_upload(settings: Settings, share: Path) -> None:
     """NFS gives a file that is removed while it is open a name of its own."""
     folder = share / "uploads"
     folder.mkdir()
     foreign, stuck = folder / ".nfs0000000000000001", folder / str(uuid.uuid4())
-    strays = [folder / str(uuid.uuid4()) for _ in range(3)]
-    for file in (foreign, *strays):
+    orphans = [folder / str(uuid.uuid4()) for _ in range(3)]
+    for file in (foreign, *orphans):
         file.touch()
     stuck.mkdir()
     age(folder)
-    remove_stray_uploads(settings)
+    remove_orphaned_uploads(settings)
     assert sorted(folder.iterdir()) == sorted([foreign, stuck])
 
 
@@ -56,12 +56,12 @@ def test_brand_file_that_cannot_be_removed_keeps_no_other(share: Path, settings:
     stuck.mkdir(parents=True)
     (brands / "4").write_bytes(b"no folder")
     (brands / "\N{SUPERSCRIPT TWO}").mkdir()
-    strays = [brands / name / f"{name}.png" for name in ("2", "3", "5", "6")]
-    for stray in strays:
-        stray.parent.mkdir(exist_ok=True)
-        stray.write_bytes(b"left behind")
+    orphans = [brands / name / f"{name}.png" for name in ("2", "3", "5", "6")]
+    for orphan in orphans:
+        orphan.parent.mkdir(exist_ok=True)
+        orphan.write_bytes(b"left behind")
     age(brands)
     remove_unneeded_brands(settings)
-    assert [stray for stray in strays if stray.exists()] == []
+    assert [orphan for orphan in orphans if orphan.exists()] == []
     assert stuck.exists()
     assert {each.name for each in brands.iterdir()} == {"3", "4", "\N{SUPERSCRIPT TWO}"}

@@ -90,7 +90,7 @@ def test_source_that_cannot_be_read_is_fetched_again(
 def test_source_that_the_share_failed_to_read_once_is_not_damaged(
     site_folder: Path, sample: Sample, tmp_path: Path
 ) -> None:
-    """One EIO during the probe ended a task for good; here half of the file is away meanwhile."""
+    """One EIO during the probe ended a task for good; here half of the file cannot be read."""
     whole = (site_folder / sample(2)).read_bytes()
     path = tmp_path / "source.1"
     path.write_bytes(whole[: len(whole) // 2])

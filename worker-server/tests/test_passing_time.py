@@ -15,7 +15,7 @@ from worker_server import sweeper
 from worker_server.app import create_app
 from worker_server.jobs import sweep
 from worker_server.jobs.runtime import SweepClock
-from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_uploads
+from worker_server.jobs.uploads import remove_orphaned_uploads, remove_unneeded_uploads
 from worker_server.models.statuses import PartStatus
 from worker_server.queue import claims, leases, removals, retention, submissions, webhooks, workers
 from worker_server.queue.claims import PartLease
@@ -118,7 +118,7 @@ def test_upload_that_was_deleted_is_gone_for_24_hours_and_then_unknown(
     remove_unneeded_uploads(settings)
     for at, status in ((deleted_at + DAY, 410), (deleted_at + DAY + SECOND, 404)):
         set_clock(at)
-        remove_stray_uploads(settings)
+        remove_orphaned_uploads(settings)
         assert uploads.client.head(path, headers=uploads.headers).status_code == status
 
 

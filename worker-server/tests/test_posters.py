@@ -97,7 +97,7 @@ def test_poster_comes_with_the_clip(
         assert clip.status_code == 200
 
 
-def test_poster_while_the_share_is_away(
+def test_poster_while_the_share_is_unavailable(
     client: FlaskClient, auth: Auth, drawn: Callable[..., str], settings: Settings
 ) -> None:
     task_id = drawn(1)

@@ -1,4 +1,4 @@
-"""What `/ready` and `/metrics` say, and calls while a dependency is away."""
+"""What `/ready` and `/metrics` say, and calls while a dependency is unavailable."""
 
 import re
 import socket
@@ -20,19 +20,19 @@ from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
 from worker_testing import post, problem
 
-pytestmark = pytest.mark.usefixtures("patient", "lasting_heartbeats")
+pytestmark = pytest.mark.usefixtures("long_status_timeouts", "lasting_heartbeats")
 Auth = Callable[..., dict[str, str]]
 
 
 @pytest.fixture(autouse=True)
-def _patient(patient_probes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def _long_timeouts(long_probe_timeouts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for Redis and the share too, however late they answer."""
-    del patient_probes
+    del long_probe_timeouts
     monkeypatch.setattr(app_module, "_PROBE_S", LIMIT_S)
     monkeypatch.setattr(ShareMonitor.check, "__defaults__", (LIMIT_S,))
 
 
-def test_a_task_is_accepted_while_redis_is_away(settings: Settings, auth: Auth) -> None:
+def test_a_task_is_accepted_while_redis_is_unavailable(settings: Settings, auth: Auth) -> None:
     app = create_app(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
     assert post(app.test_client(), auth()).status_code == 202
     ready = app.test_client().get("/ready")

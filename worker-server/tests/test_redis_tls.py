@@ -26,7 +26,7 @@ def tls_settings(settings: Settings, redis_url: str, tmp_path: Path) -> Iterator
         yield settings.model_copy(update={"redis_url": url, "redis_ca": certificate[0]})
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_status_timeouts")
 def test_wake_ups_and_readiness_use_tls(tls_settings: Settings) -> None:
     with closing(redis_client.connect(tls_settings, timeout_s=5)) as client:
         assert client.ping()

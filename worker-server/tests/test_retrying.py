@@ -30,7 +30,7 @@ from worker_testing import (
 pytestmark = pytest.mark.usefixtures("app")
 
 LIMITS = RetryLimits(max_attempts=3, source_retry_s=900)
-AWAY = WorkFailed("source_unavailable", "The source answered 503.", retryable=True)
+UNAVAILABLE = WorkFailed("source_unavailable", "The source answered 503.", retryable=True)
 DAMAGED = WorkFailed("source_damaged", "broken")
 
 
@@ -52,10 +52,10 @@ def pause(
     ("attempt", "waited_s", "expected"),
     [(1, 0, 5), (2, 5, 10), (6, 300, 120), (30, 800, 100), (31, 899.5, None), (31, 2000, None)],
 )
-def test_source_that_is_away_is_retried_for_a_total(
+def test_source_that_is_unavailable_is_retried_for_a_total(
     attempt: int, waited_s: float, expected: float | None
 ) -> None:
-    assert pause(AWAY, attempt=attempt, waited_s=waited_s) == expected
+    assert pause(UNAVAILABLE, attempt=attempt, waited_s=waited_s) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_task_waits_for_its_source_and_then_goes_on() -> None:
     task_id = submit()
     for _ in range(5):  # more than MAX_ATTEMPTS
         expire_leases()
-        leases.fail(claim_task(), AWAY, LIMITS)
+        leases.fail(claim_task(), UNAVAILABLE, LIMITS)
     task = task_of(task_id)
     assert (task.status, task.failures, task.error_code) == ("queued", 0, "source_unavailable")
     assert task.waiting_since is not None
@@ -94,29 +94,29 @@ def test_task_waits_for_its_source_and_then_goes_on() -> None:
     assert (task.waiting_since, task.error_code) == (None, None)
 
 
-def test_task_fails_when_its_source_stays_away() -> None:
+def test_task_fails_when_its_source_stays_unavailable() -> None:
     task_id = submit()
-    leases.fail(claim_task(), AWAY, LIMITS)
+    leases.fail(claim_task(), UNAVAILABLE, LIMITS)
     db.session.execute(text("UPDATE tasks SET waiting_since = now() - interval '15 minutes'"))
     expire_leases()
-    leases.fail(claim_task(), AWAY, LIMITS)
+    leases.fail(claim_task(), UNAVAILABLE, LIMITS)
     task = task_of(task_id)
     assert (task.status, task.error_code) == ("failed", "source_unavailable")
 
 
-def test_time_in_the_queue_is_no_time_that_the_source_is_away() -> None:
+def test_time_in_the_queue_is_no_time_that_the_source_is_unavailable() -> None:
     """The queue was long, the work was paused or the machines were off for an hour."""
     task_id = submit()
-    leases.fail(claim_task(), AWAY, LIMITS)
+    leases.fail(claim_task(), UNAVAILABLE, LIMITS)
     columns = ("waiting_since", "run_after", "updated_at")
     earlier = ", ".join(f"{name} = {name} - interval '1 hour'" for name in columns)
     db.session.execute(text(f"UPDATE tasks SET {earlier}"))
     db.session.commit()
-    leases.fail(claim_task(), AWAY, LIMITS)
+    leases.fail(claim_task(), UNAVAILABLE, LIMITS)
     assert task_of(task_id).status == "queued"
 
 
-def test_lost_worker_is_no_source_that_is_away() -> None:
+def test_lost_worker_is_no_source_that_is_unavailable() -> None:
     task_id = submit()
     lost = WorkFailed("worker_lost", "gone", retryable=True, retry_after_s=0)
     leases.fail(claim_task(), lost, LIMITS)
@@ -125,7 +125,7 @@ def test_lost_worker_is_no_source_that_is_away() -> None:
     lease = claim_task()
     db.session.execute(text("UPDATE tasks SET waiting_since = waiting_since - interval '1 hour'"))
     db.session.commit()
-    leases.fail(lease, AWAY, LIMITS)
+    leases.fail(lease, UNAVAILABLE, LIMITS)
     assert task_of(task_id).status == "queued"
 
 
@@ -186,15 +186,15 @@ def test_retry_gives_all_attempts_again() -> None:
 
 
 def test_retry_waits_for_the_source_as_long_as_a_new_task() -> None:
-    """It was away when the task failed, and is away for another moment."""
+    """It was unavailable when the task failed, and stays so for another moment."""
     task_id = submit()
-    leases.fail(claim_task(), AWAY, LIMITS)
+    leases.fail(claim_task(), UNAVAILABLE, LIMITS)
     db.session.execute(text("UPDATE tasks SET waiting_since = now() - interval '15 minutes'"))
     expire_leases()
-    leases.fail(claim_task(), AWAY, LIMITS)
+    leases.fail(claim_task(), UNAVAILABLE, LIMITS)
     assert task_of(task_id).status == "failed"
     assert requeueing.retry_task(1, task_id)
-    leases.fail(claim_task(), AWAY, LIMITS)
+    leases.fail(claim_task(), UNAVAILABLE, LIMITS)
     assert task_of(task_id).status == "queued"
 
 

@@ -20,7 +20,7 @@ from worker_server.db import db
 from worker_server.settings import Settings
 from worker_testing import post, problem
 
-pytestmark = pytest.mark.usefixtures("patient")
+pytestmark = pytest.mark.usefixtures("long_status_timeouts")
 Auth = Callable[..., dict[str, str]]
 _READ_ONLY = {"ok": False, "detail": "DatabaseReadOnly"}
 

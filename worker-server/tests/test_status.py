@@ -14,7 +14,7 @@ from worker_server.queue.retry_policy import RetryLimits
 from worker_server.settings import Settings
 from worker_testing import claim_task, finished_part, problem, processing, submit
 
-pytestmark = pytest.mark.usefixtures("patient", "lasting_heartbeats", "app")
+pytestmark = pytest.mark.usefixtures("long_status_timeouts", "lasting_heartbeats", "app")
 Auth = Callable[..., dict[str, str]]
 
 

@@ -95,7 +95,9 @@ def test_unremovable_file_does_not_stop_the_removal_of_others(
     assert remove_all(share) == storage.Removed(5)
 
 
-def test_no_file_is_reported_removed_while_the_share_is_away(share: Path, folder: Path) -> None:
+def test_no_file_is_reported_removed_while_the_share_is_unavailable(
+    share: Path, folder: Path
+) -> None:
     (folder / "0.1.mp4").touch()
     listed = storage.list_files(share, TASK)
     folder.rename(share.with_name("unmounted"))

@@ -234,7 +234,7 @@ def test_parts_of_many_long_videos_do_not_fill_redis(
     assert waiting_wakeups(settings, "fetch") == 1
 
 
-@pytest.mark.parametrize("fault", ["away", "full"])
+@pytest.mark.parametrize("fault", ["unmounted", "full"])
 def test_nothing_is_preempted_while_the_share_cannot_be_used(
     settings: Settings,
     clock: SweepClock,
@@ -259,7 +259,7 @@ def test_nothing_is_preempted_while_the_share_cannot_be_used(
     db.session.commit()
     running = text("SELECT count(*) FROM tasks WHERE status = 'downloading'")
     marker, reserve_bytes = share / storage.MARKER, settings.storage_reserve_bytes
-    if fault == "away":
+    if fault == "unmounted":
         marker.unlink()
     else:
         reserve_bytes = 2**62
@@ -333,7 +333,7 @@ def test_cancel_ends_with_its_files(settings: Settings) -> None:
     assert not folder.exists()
 
 
-def test_cancel_waits_for_a_share_that_is_away(settings: Settings, share: Path) -> None:
+def test_cancel_waits_for_a_share_that_is_unavailable(settings: Settings, share: Path) -> None:
     task_id = submit(URL)
     assert claims.claim_task("dead", 30) is not None
     assert services.delete_task(1, task_id) == "canceling"
@@ -386,7 +386,7 @@ def test_files_that_belong_to_no_task_are_removed(settings: Settings, clock: Swe
         (folder / "source.1").touch()
         age_s = 0 if task_id == new else 3600
         os.utime(folder, (time.time() - age_s, time.time() - age_s))
-    sweep.remove_strays(settings, clock)
+    sweep.remove_orphans(settings, clock)
     sweep.remove_files(settings)
     assert files(settings, live) == {"source.1"}
     assert files(settings, new) == {"source.1"}

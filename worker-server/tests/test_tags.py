@@ -166,11 +166,11 @@ def test_no_visible_change_keeps_the_tag(
         watcher.poll()
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_status_timeouts")
 def test_state_of_the_share_is_in_the_tag(
     client: FlaskClient, auth: Auth, settings: Settings
 ) -> None:
-    """A live task says that the share is away; the rows are as before."""
+    """A live task says that the share is unavailable; the rows are as before."""
     path = f"/tasks/{post(client, auth()).get_json()['task_id']}"
     before = client.get(path, headers=auth())
     (settings.remote_folder / storage.MARKER).unlink()

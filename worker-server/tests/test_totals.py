@@ -48,7 +48,7 @@ from worker_testing import (
 
 Auth = Callable[..., dict[str, str]]
 # A test of what is counted needs the app in its context.
-pytestmark = pytest.mark.usefixtures("patient", "app")
+pytestmark = pytest.mark.usefixtures("long_status_timeouts", "app")
 ONCE = RetryLimits(1)
 REFUSED = WorkFailed("source_not_a_video", "no", retryable=False)
 

@@ -22,7 +22,7 @@ from worker_server.db import db
 from worker_server.jobs.failures import failure_of
 from worker_server.jobs.fetch import fetch_next
 from worker_server.jobs.runtime import Runtime
-from worker_server.jobs.uploads import link_upload, remove_stray_uploads, remove_unneeded_uploads
+from worker_server.jobs.uploads import link_upload, remove_orphaned_uploads, remove_unneeded_uploads
 from worker_server.queue import uploads as upload_rows
 from worker_server.settings import Settings
 from worker_server.upload_files import UploadBusy, locked_file
@@ -215,7 +215,7 @@ def test_lost_bytes_end_the_upload(uploads: Uploads, share: Path) -> None:
     assert uploads.client.head(path, headers=uploads.headers).status_code == 410
 
 
-def test_share_away_keeps_the_offset(uploads: Uploads, share: Path) -> None:
+def test_unavailable_share_keeps_the_offset(uploads: Uploads, share: Path) -> None:
     path = uploads.new()
     uploads.patch(path, 0, CONTENT[:1000])
     (share / ".idrl-share").unlink()
@@ -239,11 +239,11 @@ def test_deleted_and_expired_uploads_go(
         assert problem(uploads.patch(path, 10, b"x")) == (410, "upload_gone")
         again = uploads.client.delete(path, headers=uploads.headers)
         assert problem(again) == (410, "upload_gone")
-    stray = share / "uploads" / "00000000-0000-4000-8000-000000000000"
-    stray.touch()
-    os.utime(stray, (0, 0))
+    orphan = share / "uploads" / "00000000-0000-4000-8000-000000000000"
+    orphan.touch()
+    os.utime(orphan, (0, 0))
     remove_unneeded_uploads(settings)
-    remove_stray_uploads(settings)
+    remove_orphaned_uploads(settings)
     assert list((share / "uploads").iterdir()) == [file_of(share, paths[2])]
     assert database.execute("SELECT count(*) FROM uploads WHERE removed_at IS NULL") == [(1,)]
 

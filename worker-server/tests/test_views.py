@@ -211,8 +211,8 @@ def test_events_are_listed(client: FlaskClient, auth: Auth) -> None:
     task_id = post(client, auth()).get_json()["task_id"]
     claim = claims.claim_task("host:1", 30)
     assert claim is not None
-    away = WorkFailed("source_unavailable", "The source answered 503.", retryable=True)
-    leases.fail(claim.lease, away, RetryLimits(3))
+    unavailable = WorkFailed("source_unavailable", "The source answered 503.", retryable=True)
+    leases.fail(claim.lease, unavailable, RetryLimits(3))
     path = f"/tasks/{task_id}/events"
     accepted, retried = client.get(path, headers=auth()).get_json()
     assert (accepted["id"], accepted["kind"], accepted["worker"]) == (0, "accepted", None)
@@ -232,8 +232,8 @@ def test_task_shows_what_it_waits_for(client: FlaskClient, auth: Auth) -> None:
     task_id = post(client, auth()).get_json()["task_id"]
     claim = claims.claim_task("test", 30)
     assert claim is not None
-    away = WorkFailed("source_unavailable", "busy", retryable=True, retry_after_s=60)
-    leases.fail(claim.lease, away, RetryLimits(3))
+    unavailable = WorkFailed("source_unavailable", "busy", retryable=True, retry_after_s=60)
+    leases.fail(claim.lease, unavailable, RetryLimits(3))
     shown = client.get(f"/tasks/{task_id}", headers=auth()).get_json()
     (listed,) = client.get("/tasks", headers=auth()).get_json()
     for task in (shown, listed):

@@ -155,7 +155,7 @@ def test_disabled_webhook_sends_nothing(
 def test_outbox_does_not_fill_with_test_events(
     client: FlaskClient, auth: Auth, webhook: dict[str, Any]
 ) -> None:
-    """As many calls at once as one likes, while the receiver is away."""
+    """As many calls at once as one likes, while the receiver is unavailable."""
     with ThreadPoolExecutor(8) as pool:
         calls = [
             pool.submit(

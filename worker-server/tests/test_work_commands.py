@@ -1,4 +1,4 @@
-"""What operators read when their commands meet a database that is away or takes no writes."""
+"""What operators read when the database is unavailable or takes no writes."""
 
 import pytest
 from flask import Flask
@@ -10,7 +10,7 @@ from worker_server.settings import Settings
 
 
 @pytest.mark.parametrize("command", ["status", "pause", "resume", "drain"])
-def test_operators_learn_that_the_database_is_away(settings: Settings, command: str) -> None:
+def test_operators_learn_that_the_database_is_unavailable(settings: Settings, command: str) -> None:
     app = create_app(settings.model_copy(update={"postgres_port": 1}))
     result = app.test_cli_runner().invoke(args=["work", command])
     assert (result.exit_code, result.output) == (1, "Error: The database does not answer.\n")

@@ -20,7 +20,7 @@ from worker_server.share_monitor import ShareMonitor
 from worker_server.storage import MARKER
 from worker_testing import beating
 
-pytestmark = pytest.mark.usefixtures("patient", "lasting_heartbeats")
+pytestmark = pytest.mark.usefixtures("long_status_timeouts", "lasting_heartbeats")
 # In a container every process of a worker has this pid, and each restart the same host name.
 NAME = "0f3a5c7e9b1d:1"
 
@@ -100,12 +100,12 @@ def test_worker_reports_that_its_machine_lacks_the_share(
         assert workers.liveness().faults == {NAME: "internal_error"}
 
 
-@pytest.mark.parametrize("is_away", [False, True])
+@pytest.mark.parametrize("is_unavailable", [False, True])
 def test_beat_writes_and_reads_nothing_else(
-    app: Flask, database: Database, *, is_away: bool
+    app: Flask, database: Database, *, is_unavailable: bool
 ) -> None:
     monitor = ShareMonitor(Path("/dev/null/share"), 0)
-    heartbeat = WorkerHeartbeat(app, NAME, ["render"], share=monitor if is_away else None)
+    heartbeat = WorkerHeartbeat(app, NAME, ["render"], share=monitor if is_unavailable else None)
     monitor.check()
     statements: list[str] = []
 

@@ -17,7 +17,7 @@ from worker_server.jobs.runtime import Runtime
 from worker_server.settings import Settings
 from worker_testing import submit, task_of
 
-pytestmark = pytest.mark.usefixtures("patient", "no_wakeups", "app")
+pytestmark = pytest.mark.usefixtures("long_status_timeouts", "no_wakeups", "app")
 SetClock = Callable[[float], None]
 
 

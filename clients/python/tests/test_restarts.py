@@ -94,7 +94,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.mark.parametrize("is_gone", [False, True])
-def test_system_that_stays_away_is_waited_for_once(
+def test_system_that_stays_unavailable_is_waited_for_once(
     port: int, busy: Site, clock: Clock, *, is_gone: bool
 ) -> None:
     """With 20 videos it took 20 times the 15 minutes until the command gave up."""

@@ -83,8 +83,8 @@ def blueprint(
     routes = Blueprint("status", __name__)
     checks = _all_checks(status)
     probers = _Probers(checks, timeout_s)
-    facts = ServiceCollector(status, probers.failures)
-    collectors = [facts, collector] if collector else [facts]
+    service = ServiceCollector(status, probers.failures)
+    collectors = [service, collector] if collector else [service]
 
     @routes.get("/health")
     def health() -> Response:

@@ -115,11 +115,11 @@ def install(app: Flask) -> None:
 
 def _caller_and_refusal() -> dict[str, object]:
     """Return who made the current request, why it was refused, and its trace, where known."""
-    facts: dict[str, object] = {}
+    fields: dict[str, object] = {}
     if identity := g.get("identity"):
-        facts["account"] = identity.user_id
+        fields["account"] = identity.user_id
     if code := g.get("problem_code"):
-        facts["refusal"] = code
+        fields["refusal"] = code
     if trace := request_ids.traceparent.get():
-        facts["traceparent"] = trace
-    return facts
+        fields["traceparent"] = trace
+    return fields

@@ -89,7 +89,7 @@ def _run_limit(values: Values) -> Any:
 def _check_call(project: Project, action: str, kind: str) -> None:
     service = next(api for prefix, api in _SERVICES.items() if kind.startswith(prefix))
     if project.broken:
-        raise Refused("Error 503: the network is away")
+        raise Refused("Error 503: the network is down")
     project.need_api(service)
     project.need_permission(f"{action} {kind}")
     if kind in ENDS_AT and step(project, f"{action} {kind}"):

@@ -13,10 +13,10 @@ def has_files_of_root(folder: Path) -> bool:
     """Return whether root owns the folder or something directly in it."""
     if folder.lstat().st_uid == 0:
         return True
-    return any(_is_of_root(path) for path in folder.iterdir())
+    return any(_is_owned_by_root(path) for path in folder.iterdir())
 
 
-def _is_of_root(path: Path) -> bool:
+def _is_owned_by_root(path: Path) -> bool:
     with contextlib.suppress(FileNotFoundError):  # a running system removes files
         return path.lstat().st_uid == 0
     return False

@@ -119,10 +119,10 @@ def runs_as_root(home: Home) -> bool:
     # Not by `glob`, to which a folder that is closed to us is empty. `Home.lock` says which release
     # names them `.mark`.
     files = (file for file in home.run.iterdir() if file.suffix in (".lock", ".mark"))
-    return any(_is_of_root(PidLock(file)) for file in files)
+    return any(_is_held_by_root(PidLock(file)) for file in files)
 
 
-def _is_of_root(lock: PidLock) -> bool:
+def _is_held_by_root(lock: PidLock) -> bool:
     if not lock.is_locked():
         return False
     with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):

@@ -20,7 +20,7 @@ def start_timeout_s(environment: Mapping[str, str]) -> int:
     return number_from_environment(environment, "START_TIMEOUT_S", 180)
 
 
-class Progress:
+class StartProgress:
     """Progress is a new program that is awaited, or processor time that our processes have used."""
 
     def __init__(self, home: Home, timeout_s: float, write_line: Callable[[str], None]) -> None:

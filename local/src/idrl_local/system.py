@@ -31,7 +31,7 @@ from idrl_local.programs import (
     Installation,
     host_of,
 )
-from idrl_local.progress import Progress, start_timeout_s
+from idrl_local.progress import StartProgress, start_timeout_s
 from idrl_local.supervision import ProgramFailed
 
 _TAIL_LINES = 20
@@ -259,7 +259,7 @@ def _wait(
     """
     since = time.time()
     timeout_s = start_timeout_s(installation.environment)
-    progress = Progress(installation.home, timeout_s, write_line)
+    progress = StartProgress(installation.home, timeout_s, write_line)
     while waiting_for := missing(installation):
         supervision.check_programs(installation.home, names, since)
         if not progress.is_made(waiting_for):

@@ -59,11 +59,11 @@ class ApiClient:
         # The one variable that counts: the CA of a system with a private certificate.
         self._session.verify = os.environ.get("REQUESTS_CA_BUNDLE", True)
         # A public system limits how often one address may sign up; 429 says how long to wait.
-        patient = _RetryRateLimit(
+        retry = _RetryRateLimit(
             total=30, connect=0, read=0, redirect=0, status_forcelist=[429], allowed_methods=None
         )
-        patient.raise_on_status = False
-        self._session.mount(self.base_url, HTTPAdapter(max_retries=patient, pool_maxsize=32))
+        retry.raise_on_status = False
+        self._session.mount(self.base_url, HTTPAdapter(max_retries=retry, pool_maxsize=32))
 
     @classmethod
     def signed_up(cls, base_url: str) -> Self:
@@ -151,7 +151,7 @@ class ApiClient:
         return self.get(part["link"], headers=headers)
 
 
-class PatientApiClient(ApiClient):
+class RetryingApiClient(ApiClient):
     """Reads tasks again while a part of the system is being restarted."""
 
     def task(self, task_id: str) -> Task:

@@ -24,7 +24,7 @@ settings.load_profile("untimed")
 
 
 @pytest.fixture
-def patient_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_probe_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for the probes of `/ready`; one that a busy machine runs late has failed otherwise."""
     from idrl_testing.waiting import LIMIT_S  # pytest is to rewrite it before
 

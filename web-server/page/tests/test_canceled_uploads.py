@@ -8,7 +8,7 @@ PIECES = "**/uploads/*"
 IS_ASKING = "!dispatchEvent(new Event('beforeunload', {cancelable: true}))"
 
 
-def _film(visitor: Visitor, video_url: str, name: str = "lap.mp4") -> FilePayload:
+def _video_file(visitor: Visitor, video_url: str, name: str = "lap.mp4") -> FilePayload:
     content = visitor.context.request.get(video_url).body()
     return FilePayload(name=name, mimeType="video/mp4", buffer=content)
 
@@ -25,7 +25,7 @@ def _cancel(visitor: Visitor, name: str) -> None:
 def test_upload_canceled_while_its_task_is_being_made(visitor: Visitor, video_url: str) -> None:
     waiting: list[Route] = []
     visitor.page.route("**/tasks", lambda route: waiting.append(route))
-    visitor.page.set_input_files("input[type=file]", _film(visitor, video_url))
+    visitor.page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     visitor.wait_until(lambda: waiting, "the task's call")
     _cancel(visitor, "lap.mp4")
     waiting[0].continue_()
@@ -43,7 +43,7 @@ def test_tab_asks_before_it_is_closed_until_the_task_is_deleted(
     page = visitor.page
     waiting: list[Route] = []
     page.route("**/tasks", lambda route: waiting.append(route))
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     visitor.wait_until(lambda: waiting, "the task's call")
     _cancel(visitor, "lap.mp4")
     expect(page.locator(".drop li")).to_have_count(0)
@@ -70,7 +70,7 @@ def test_upload_canceled_after_its_task_was_made_unnoticed(
         lost.append(route)
 
     visitor.page.route("**/tasks", lose)
-    visitor.page.set_input_files("input[type=file]", _film(visitor, video_url))
+    visitor.page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     visitor.wait_until(lambda: lost, "the lost answer")
     visitor.page.get_by_text("it goes on by itself").wait_for()
     _cancel(visitor, "lap.mp4")
@@ -94,7 +94,7 @@ def test_next_file_does_not_wait_for_a_canceled_one(visitor: Visitor, video_url:
             route.continue_()
 
     page.route(PIECES, refuse)
-    files = [_film(visitor, video_url, name) for name in ("first.mp4", "second.mp4")]
+    files = [_video_file(visitor, video_url, name) for name in ("first.mp4", "second.mp4")]
     page.set_input_files("input[type=file]", files)
     page.get_by_text("it goes on by itself").wait_for()
     _cancel(visitor, "first.mp4")
@@ -114,7 +114,7 @@ def test_piece_under_way_ends_with_its_upload(visitor: Visitor, video_url: str) 
             route.continue_()
 
     page.route(PIECES, hold)
-    files = [_film(visitor, video_url, name) for name in ("first.mp4", "second.mp4")]
+    files = [_video_file(visitor, video_url, name) for name in ("first.mp4", "second.mp4")]
     page.set_input_files("input[type=file]", files)
     visitor.wait_until(lambda: waiting, "a piece")
     _cancel(visitor, "first.mp4")
@@ -129,7 +129,7 @@ def _begin_two(visitor: Visitor, video_url: str) -> None:
     page.route(PIECES, lambda route: pending.append(route))
     for name in ("first.mp4", "second.mp4"):
         with page.expect_request(lambda request: request.method == "PATCH"):
-            page.set_input_files("input[type=file]", _film(visitor, video_url, name))
+            page.set_input_files("input[type=file]", _video_file(visitor, video_url, name))
         page.once("dialog", lambda dialog: dialog.accept())
         page.reload()
         page.wait_for_selector("#links")

@@ -34,7 +34,7 @@ def _swallow(visitor: Visitor, address: str, method: str, *, after: int = 0) -> 
     return calls
 
 
-def _film(visitor: Visitor, video_url: str) -> FilePayload:
+def _video_file(visitor: Visitor, video_url: str) -> FilePayload:
     content = visitor.context.request.get(video_url).body()
     return FilePayload(name="lap.mp4", mimeType="video/mp4", buffer=content)
 
@@ -61,7 +61,7 @@ def test_upload_call_without_a_response_is_repeated(
 ) -> None:
     page = visitor.page
     calls = _swallow(visitor, address, "POST")
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     visitor.wait_until(lambda: calls, "the call")
     page.clock.run_for(CALL_LIMIT_MS)
     page.locator(".drop").get_by_text(WAITS).wait_for()
@@ -95,7 +95,7 @@ def test_file_shows_that_it_waits(visitor: Visitor, video_url: str, address: str
             else route.continue_()
         ),
     )
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     page.locator(".drop").get_by_text(WAITS).wait_for()
     page.clock.resume()
     page.wait_for_url("**/#/task/*")
@@ -105,7 +105,7 @@ def test_file_shows_that_it_waits(visitor: Visitor, video_url: str, address: str
 def test_file_canceled_while_its_task_waits_makes_none(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     page.route("**/tasks", lambda route: route.abort())
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     page.locator(".drop").get_by_text(WAITS).wait_for()
     page.unroute("**/tasks")
     with page.expect_response(lambda answer: answer.request.method == "DELETE"):

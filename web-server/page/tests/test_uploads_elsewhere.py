@@ -19,7 +19,7 @@ DROP = """([selector, name]) => {
 PROGRESS = "document.querySelector('.drop progress')?.value"
 
 
-def _film(visitor: Visitor, video_url: str, name: str = "lap.mp4") -> FilePayload:
+def _video_file(visitor: Visitor, video_url: str, name: str = "lap.mp4") -> FilePayload:
     content = visitor.context.request.get(video_url).body()
     return FilePayload(name=name, mimeType="video/mp4", buffer=content)
 
@@ -46,7 +46,7 @@ def _release(visitor: Visitor, waiting: list[Route]) -> None:
 def test_upload_continues_on_other_screens(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     waiting = _hold_pieces(visitor)
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     page.locator(".drop li").wait_for()
     visitor.open("brand")
     page.fill("#brand-name", "Half typed")
@@ -67,7 +67,7 @@ def test_upload_continues_on_other_screens(visitor: Visitor, video_url: str) -> 
 def test_tab_asks_before_it_is_closed_on_every_screen(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     waiting = _hold_pieces(visitor)
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     visitor.open("tasks")
     page.wait_for_selector(".empty")
     page.locator("main").click()  # browsers ask only who has touched the page
@@ -81,7 +81,7 @@ def test_tab_asks_before_it_is_closed_on_every_screen(visitor: Visitor, video_ur
 def test_links_typed_meanwhile_stay(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     waiting = _hold_pieces(visitor)
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     page.fill("#links", f"{video_url}?half")
     _release(visitor, waiting)
     page.get_by_role("link", name="Open the clips of lap.mp4").wait_for()
@@ -95,7 +95,7 @@ def test_options_of_a_file_are_those_it_was_sent_with(visitor: Visitor, video_ur
     waiting = _hold_pieces(visitor)
     page.locator("summary").click()
     page.get_by_label("9:16").check(force=True)
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     visitor.submit(video_url)  # which clears the form
     visitor.open("new")
     page.locator(".drop li", has_text="lap.mp4").wait_for()
@@ -115,7 +115,7 @@ def test_upload_shows_that_it_waits_for_the_network(visitor: Visitor, video_url:
             route.abort() if route.request.method == "PATCH" and cut else route.continue_()
         ),
     )
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     page.get_by_text("it goes on by itself").wait_for()
     cut.clear()
     page.wait_for_url("**/#/task/*")
@@ -131,7 +131,7 @@ def test_canceled_upload_leaves_nothing(visitor: Visitor, video_url: str) -> Non
             status=403, content_type="application/problem+json", body=refusal
         ),
     )
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     page.locator(".drop .failure").wait_for()
     with page.expect_response(lambda answer: answer.request.method == "DELETE"):
         page.get_by_role("button", name="Cancel the upload of lap.mp4").click()
@@ -170,7 +170,7 @@ def test_log_out_ends_uploads_after_a_question(
     """It was a click beside the language, and the hours of a large file were lost."""
     page = visitor.page
     waiting = _hold_pieces(visitor)
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     visitor.wait_until(lambda: waiting, "a piece")
     visitor.open("account")
     page.get_by_role("button", name=button, exact=True).click()
@@ -200,7 +200,7 @@ def test_retry_takes_the_options_of_its_file(visitor: Visitor, video_url: str) -
     )
     page.locator("summary").click()
     page.get_by_label("9:16").check(force=True)
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     page.locator(".drop .failure").wait_for()
     visitor.submit(video_url)
     visitor.open("new")
@@ -219,7 +219,7 @@ def test_name_is_that_of_a_single_file(
     page = visitor.page
     page.locator("summary").click()
     page.fill("#name", "Sunday race")
-    files = [_film(visitor, video_url, f"lap {n}.mp4") for n in range(count)]
+    files = [_video_file(visitor, video_url, f"lap {n}.mp4") for n in range(count)]
     page.set_input_files("input[type=file]", files)
     visitor.wait_until(lambda: len(_tasks(visitor)) == count, "the tasks")
     assert name in [task["name"] for task in _tasks(visitor)]
@@ -236,7 +236,7 @@ def test_mistyped_options_are_refused_before_the_file_is_sent(
     page = visitor.page
     page.locator("summary").click()
     page.fill("#end_s", "later")
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     page.locator(".drop .failure", has_text="Write the time as 1:05").wait_for()
     assert visitor.context.request.get(f"{visitor.base_url}/uploads").json() == []
 
@@ -258,7 +258,7 @@ def test_progress_is_shown_within_a_piece(visitor: Visitor) -> None:
 def test_upload_that_a_reload_has_cut_is_named(visitor: Visitor, video_url: str) -> None:
     page = visitor.page
     waiting = _hold_pieces(visitor)
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     visitor.wait_until(lambda: waiting, "a piece")
     unfinished = page.locator(".drop li", has_text="Choose this file again")
     expect(unfinished).to_have_count(0)
@@ -277,7 +277,7 @@ def test_upload_continues_as_soon_as_the_network_is_back(
 ) -> None:
     visitor = timed_visitor
     page = visitor.page
-    film = _film(visitor, video_url)
+    film = _video_file(visitor, video_url)
     visitor.pause_clock()  # no pause between two tries ends by itself
     visitor.context.set_offline(True)
     page.set_input_files("input[type=file]", film)
@@ -290,7 +290,7 @@ def test_retry_takes_the_options_that_were_corrected(visitor: Visitor, video_url
     page = visitor.page
     page.locator("summary").click()
     page.fill("#start_s", "one second")
-    page.set_input_files("input[type=file]", _film(visitor, video_url))
+    page.set_input_files("input[type=file]", _video_file(visitor, video_url))
     page.locator(".drop .failure", has_text="Write the time as 1:05").wait_for()
     page.fill("#start_s", "0:01")
     page.get_by_role("button", name="Retry lap.mp4").click()

@@ -60,7 +60,7 @@ def make_brand(draft: BrandDraft, remote: Path) -> Brand:
         files=sorted(made),
         size_bytes=size_bytes,
     )
-    with _oserror_as_share_away():
+    with _oserror_as_share_unavailable():
         check = partial(_check_quota, brand)
         brands.create(brand, partial(_publish, remote, draft, made), check)
     return brand
@@ -113,7 +113,7 @@ def draw_preview(brand: Brand, aspect: str, remote: Path) -> bytes:
     """
     width, _, height = aspect.partition(":")
     with (
-        _oserror_as_share_away(),
+        _oserror_as_share_unavailable(),
         _failure_as_busy("The preview took too long; try again in a moment."),
     ):
         storage.require_mounted(remote)
@@ -133,7 +133,7 @@ def _failure_as_busy(message: str) -> Iterator[None]:
 
 
 @contextmanager
-def _oserror_as_share_away() -> Iterator[None]:
+def _oserror_as_share_unavailable() -> Iterator[None]:
     """Raise ShareAway where the share can be neither read nor written."""
     try:
         yield

@@ -42,7 +42,7 @@ redis_transport.Transport.connection_errors = (
 )
 
 
-class NotAMessage(ValueError):
+class MalformedMessage(ValueError):
     """What was in the queue is not a message of Celery's."""
 
 
@@ -50,11 +50,11 @@ def _parsed(text: str) -> Any:  # noqa: ANN401 # JSON has no types
     try:
         return loads(text)
     except Exception as error:
-        raise NotAMessage from error
+        raise MalformedMessage from error
 
 
 class _Message(virtual.Message):
-    """A message with all that kombu and Celery read of one; raise NotAMessage for any other."""
+    """A message with all fields that kombu and Celery read; raise MalformedMessage without."""
 
     def __init__(self, payload: Any, **more: Any) -> None:  # noqa: ANN401 # whatever was sent
         try:
@@ -62,13 +62,13 @@ class _Message(virtual.Message):
             needed = (self.headers["task"], self.headers["id"], self.delivery_tag)
             route = (self.delivery_info["exchange"], self.delivery_info["routing_key"])
         except Exception as error:
-            raise NotAMessage from error
+            raise MalformedMessage from error
         if not all(isinstance(each, str) for each in (*needed, *route)):
-            raise NotAMessage
+            raise MalformedMessage
 
 
 class _Channel(redis_transport.Channel):
-    """Drops what is not a message, as another program or a person may have put it there.
+    """Drops malformed messages, as another program or a person may have put there.
 
     kombu lets it end the worker's main process. Nothing is lost: the sweeper sends the wake-ups
     that are missing.
@@ -79,9 +79,9 @@ class _Channel(redis_transport.Channel):
     def _brpop_read(self, **options: Any) -> bool:  # noqa: ANN401 # kombu's
         try:
             return bool(super()._brpop_read(**options))  # type: ignore[misc] # not in the stubs
-        except NotAMessage as error:
+        except MalformedMessage as error:
             reason = type(error.__cause__ or error).__name__
-            _log.error("dropped what is not a message of Celery's: %s", reason)
+            _log.error("dropped a malformed message: %s", reason)
             return True
 
 

@@ -91,5 +91,5 @@ class ShareMonitor:
 
 
 def _no_answer() -> ShareState:
-    away = storage.ShareAway("the share does not answer")
-    return ShareState(time.monotonic(), error=away)
+    unavailable = storage.ShareAway("the share does not answer")
+    return ShareState(time.monotonic(), error=unavailable)

@@ -34,7 +34,10 @@ class ShareUnusable(Exception):
 
 
 class ShareAway(ShareUnusable):
-    """The share is not mounted, cannot be written, or does not answer."""
+    """The share is not mounted, cannot be written, or does not answer.
+
+    `/ready` shows the name of this class, since 0.1.0.
+    """
 
 
 class ShareFull(ShareUnusable):

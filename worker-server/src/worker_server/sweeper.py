@@ -26,7 +26,7 @@ from worker_server.db import db
 from worker_server.jobs import runtime, sweep
 from worker_server.jobs.brands import remove_unneeded_brands
 from worker_server.jobs.runtime import worker_name
-from worker_server.jobs.uploads import remove_stray_uploads, remove_unneeded_uploads
+from worker_server.jobs.uploads import remove_orphaned_uploads, remove_unneeded_uploads
 from worker_server.jobs.worker_heartbeat import WorkerHeartbeat
 from worker_server.queue import clock_changes, preemption, workers
 from worker_server.settings import Settings
@@ -66,15 +66,15 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
     share = ShareMonitor(settings.remote_folder, settings.storage_reserve_bytes)
     fast_interval_s = min(settings.sweep_s, 2.0)
     leases = (workers.LEASES_STEP, partial(sweep.reclaim_leases, settings, clock))
-    times = (clock_changes.CLOCK_STEP, partial(sweep.correct_times, settings))
+    times = (clock_changes.CLOCK_STEP, partial(sweep.shift_due_times, settings))
     downloads = ("downloads", partial(sweep.preempt, share, preemption.preempt_download))
     renders = ("renders", partial(sweep.preempt, share, preemption.preempt_render))
     wakeups = ("wakeups", partial(sweep.send_wakeups, settings))
     files = ("files", partial(sweep.remove_files, settings))
     uploads = ("uploads", partial(remove_unneeded_uploads, settings))
-    stray_uploads = ("stray_uploads", partial(remove_stray_uploads, settings))
     brands = ("brands", partial(remove_unneeded_brands, settings))
-    strays = ("strays", partial(sweep.remove_strays, settings, clock))
+    orphaned_uploads = ("orphaned_uploads", partial(remove_orphaned_uploads, settings))
+    orphans = ("orphans", partial(sweep.remove_orphans, settings, clock))
     expired = ("expired", partial(sweep.delete_expired_tasks, settings))
     counts = ("totals", partial(sweep.fold_totals, settings))
     rows = ("rows", partial(sweep.delete_old_rows, settings))
@@ -82,7 +82,7 @@ def groups(settings: Settings, clock: runtime.SweepClock) -> list[Group]:
         Group(0, settings.sweep_s, [leases, times, downloads, renders], ends_process=True),
         Group(1, fast_interval_s, [wakeups], ends_process=True),
         Group(2, _FILES_EVERY_S, [files, uploads]),
-        Group(3, workers.SLOW_INTERVAL_S, [expired, rows, strays, stray_uploads, brands]),
+        Group(3, workers.SLOW_INTERVAL_S, [expired, rows, orphans, orphaned_uploads, brands]),
         Group(4, workers.TOTALS_EVERY_S, [counts]),
     ]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from media_testing import click_times
 
-from worker_server.media.model.composition import lateness
+from worker_server.media.model.composition import composition_shift
 
 Make = Callable[..., Path]
 
@@ -69,6 +69,6 @@ def test_offsets_are_read_again_after_the_file_was_replaced(numbered: Make, tmp_
     coding = f"{X264} {REORDERING['one frame']} {FRAGMENTS}"
     path, made = tmp_path / "s.mp4", numbered(10, "25", "s.mp4", coding, sound=False)
     path.write_bytes(made.read_bytes())
-    assert lateness(path, 1).ticks == 512
+    assert composition_shift(path, 1).ticks == 512
     path.write_bytes(b"")
-    assert lateness(path, 1).ticks == 0
+    assert composition_shift(path, 1).ticks == 0

@@ -9,7 +9,7 @@ import pytest
 from media_testing import level
 
 from worker_server.media import FrameRange, PartEdit, plan_parts, probe
-from worker_server.media.cutting.progress import Progress
+from worker_server.media.cutting.progress import ProgressReporter
 from worker_server.media.cutting.quiet_cuts import QuietCuts
 from worker_server.media.model.containers import open_source
 from worker_server.media.rendering.moviepy_reader import part_sound
@@ -70,7 +70,7 @@ def test_silence_search_reads_little_of_the_file(last: PartEdit) -> None:
 
     def find() -> None:
         with open_source(last.source_path, source.demuxer) as container:
-            cuts = QuietCuts(container, source, Progress())
+            cuts = QuietCuts(container, source, ProgressReporter())
             frames.append(cuts.find(25 * (SECONDS - 5), 25 * (SECONDS - 3)))
 
     assert read_for(last, find) < 0.5

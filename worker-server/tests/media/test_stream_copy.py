@@ -99,7 +99,7 @@ def decoder_messages(path: Path, ffmpeg: str) -> str:
     return done.stderr + str(done.returncode or "")
 
 
-def worst_likeness(left: Path, right: Path, ffmpeg: str, scratch: Path) -> float:
+def min_ssim(left: Path, right: Path, ffmpeg: str, scratch: Path) -> float:
     """The lowest structural similarity of any frame to its counterpart."""
     log = scratch / "ssim.log"
     filters = f"ssim=stats_file={log}"
@@ -149,7 +149,7 @@ def test_copied_parts_are_the_encoded_ones(
         assert clip.numbers() == list(range(edit.part.start_frame, edit.part.end_frame))
         assert decoder_messages(clip.path, ffmpeg) == ""
         encoded = render(edit.source, edit.source_path, edit.part)
-        assert worst_likeness(clip.path, encoded.path, ffmpeg, tmp_path) >= 0.98
+        assert min_ssim(clip.path, encoded.path, ffmpeg, tmp_path) >= 0.98
         assert sound_of(clip.path) == sound_of(encoded.path)
     assert copied == {
         number: wanted == ALL or (wanted == FIRST and number == 0) for number in copied

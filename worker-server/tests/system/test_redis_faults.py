@@ -1,4 +1,4 @@
-"""Redis is away, hangs or is full: tasks are accepted and aborted meanwhile, and run afterwards."""
+"""Redis is unavailable, hangs or is full: tasks are accepted and aborted, and run afterwards."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def is_degraded(api: FlaskClient) -> bool:
     return document.status_code == 200 and not document.get_json()["checks"]["redis"]["ok"]
 
 
-def test_tasks_posted_while_redis_is_away_run_once(
+def test_tasks_posted_while_redis_is_unavailable_run_once(
     system: "System",
     workers: "Workers",
     redis_server: "Redis",

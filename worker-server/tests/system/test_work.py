@@ -87,7 +87,7 @@ def test_delete_ends_the_encoder_and_removes_the_files(
     system.wait(lambda: system.files(task_id) == set() and not system.scratch())
 
 
-def test_no_work_is_taken_while_the_share_is_away(
+def test_no_work_is_taken_while_the_share_is_unavailable(
     system: "System", site: str, sample: Sample
 ) -> None:
     marker = system.settings.remote_folder / storage.MARKER

@@ -22,7 +22,7 @@ from worker_server.api.clips import has_body
 from worker_server.api.content_disposition import content_disposition
 from worker_server.api.manifests import file_names, manifest, task_name
 from worker_server.api.preconditions import checked_environ
-from worker_server.api.share_access import ShareAccess, share_away
+from worker_server.api.share_access import ShareAccess, share_unavailable
 from worker_server.api.slots import slots_for
 from worker_server.api.zip_layout import CHUNK_BYTES, Member, MemberChanged, ZipLayout
 
@@ -138,7 +138,7 @@ class ArchiveSender:
         if self._path(part).exists():
             return True
         if not storage.is_mounted(self._remote_folder):
-            raise share_away()
+            raise share_unavailable()
         self._record_lost(uuid.UUID(task_id), part["number"], part["path"])
         return False
 

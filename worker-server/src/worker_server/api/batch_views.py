@@ -30,7 +30,7 @@ from worker_server.api.caller_urls import check_callback_url, url_error
 from worker_server.api.edits import edits_of_items
 from worker_server.api.idempotency import idempotent_request
 from worker_server.api.ids import parse_id
-from worker_server.api.schemas import BatchListing, NewBatch, NewTask
+from worker_server.api.schemas import BatchListQuery, NewBatch, NewTask
 from worker_server.api.upload_choices import upload_errors
 from worker_server.api.views import submission_of
 from worker_server.db import fetch_json_within
@@ -56,14 +56,14 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     def create_batch() -> tuple[Response, int, dict[str, str]]:
         body = parse_new_batch()
         key = idempotent_request(body)
-        facts, task_ids, limits = _repeated(key) or _accepted(body, key, share)
-        document = batch_document(facts, task_ids)
+        batch, task_ids, limits = _repeated(key) or _accepted(body, key, share)
+        document = batch_document(batch, task_ids)
         headers = {"Location": document["link"], **rate_limits.headers_of(limits)}
         return jsonify(document), 202, headers
 
     @routes.get("")
     def list_batches() -> Response:
-        query, owner_id = parse_query(BatchListing), caller().user_id
+        query, owner_id = parse_query(BatchListQuery), caller().user_id
         rows_after = partial(batch_queries.list_batches, owner_id)
         page = read_page(query, "batches", owner_id, rows_after, _position)
         documents = [batch_document(batch) for batch in page.rows]

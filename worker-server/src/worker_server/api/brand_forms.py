@@ -7,7 +7,7 @@ from flask import request
 from pydantic import AfterValidator, Field
 
 from idrl_common.problems import FieldError, Problem
-from idrl_common.validation import Query, parse_form as parse_fields
+from idrl_common.validation import Query, parse_form
 from worker_server.api.labels import Name
 
 FILES = ("before", "after", "watermark")
@@ -42,7 +42,7 @@ class BrandForm(Query):
     watermark_opacity: float = Field(1.0, ge=0, le=1, allow_inf_nan=False)
 
 
-def parse_form(folder: Path) -> tuple[BrandForm, dict[str, Path]]:
+def receive_form(folder: Path) -> tuple[BrandForm, dict[str, Path]]:
     """Return the form, and its files in `folder`; raise a Problem 400, 413 or 415."""
     if request.mimetype != "multipart/form-data":
         raise Problem(415, "unsupported_media_type", "Send the body as multipart/form-data.")
@@ -50,7 +50,7 @@ def parse_form(folder: Path) -> tuple[BrandForm, dict[str, Path]]:
     request.max_form_parts = _MAX_PARTS
     if errors := _field_errors():
         raise Problem(400, "invalid_body", "The form has fields that are wrong.", errors=errors)
-    form = parse_fields(BrandForm)
+    form = parse_form(BrandForm)
     files = {name: folder / f"{name}.sent" for name in FILES if name in request.files}
     for name, path in files.items():
         request.files[name].save(path)

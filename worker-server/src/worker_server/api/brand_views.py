@@ -41,7 +41,7 @@ class DefaultChoice(Body):
     brand_id: BrandChoice | None = Field(...)
 
 
-class Listing(PageQuery):
+class BrandListQuery(PageQuery):
     """The query of GET /brands."""
 
     max: int = Field(brands.MAX_BRANDS, ge=1, le=brands.MAX_BRANDS)
@@ -70,7 +70,7 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
             making_slot(),
             _temporary_folder() as folder,
         ):
-            form, files = brand_forms.parse_form(folder)
+            form, files = brand_forms.receive_form(folder)
             brand = make(_draft(form, files, folder, called_at), current().remote_folder)
         document = _document(brand)
         return jsonify(document), 201, {"Location": document["link"]}
@@ -79,7 +79,7 @@ def blueprint(share: ShareMonitor, make: Maker, draw: PreviewDrawer) -> Blueprin
     def list_brands() -> Response:
         owner_id = caller().user_id
         rows_after = partial(brands.list_brands, owner_id)
-        return page_response(Listing, "brands", owner_id, rows_after, _document)
+        return page_response(BrandListQuery, "brands", owner_id, rows_after, _document)
 
     @routes.get("/default")
     def get_default_brand() -> Response:

@@ -89,10 +89,10 @@ def has_body(response: Response) -> bool:
 
 def _file_headers(file: Path, name: str, tag: str, mimetype: str) -> Response:
     """Let werkzeug evaluate ranges and conditions, but not cut the file into ranges in Python."""
-    facts = file.stat()
+    status = file.stat()
     response = send_file(
         file,
-        checked_environ(tag, facts.st_size, facts.st_mtime),
+        checked_environ(tag, status.st_size, status.st_mtime),
         mimetype,
         download_name=name,
         conditional=True,

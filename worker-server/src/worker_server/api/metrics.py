@@ -89,11 +89,11 @@ class WorkCollector(Collector):
 
     def _redis_uptime_s(self) -> float | None:
         try:
-            facts = self._redis.info("server") if self._redis else {}
+            info = self._redis.info("server") if self._redis else {}
         except redis.RedisError:
             return None
-        assert isinstance(facts, dict)  # noqa: S101 # the library types sync and async calls alike
-        return facts.get("uptime_in_seconds")
+        assert isinstance(info, dict)  # noqa: S101 # the library types sync and async calls alike
+        return info.get("uptime_in_seconds")
 
 
 def _samples() -> Samples:

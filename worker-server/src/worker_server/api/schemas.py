@@ -127,7 +127,7 @@ class NewBatch(Body):
     edit: Edit | None = None  # defaults for the fields that an item does not set
 
 
-class BatchListing(PageQuery):
+class BatchListQuery(PageQuery):
     """The query of GET /batches."""
 
     max: int = Field(20, ge=1, le=100)
@@ -143,14 +143,14 @@ class TaskChange(Body):
     metadata: Metadata | None = None
 
 
-class EventListing(PageQuery):
+class EventListQuery(PageQuery):
     """The query of GET /tasks/<id>/events; `cursor` takes precedence over `after`."""
 
     max: int = Field(200, ge=1, le=1000)
     after: int = Field(-1, ge=-1, le=2**63 - 1)
 
 
-class Listing(Query):
+class TaskListQuery(Query):
     """The query of GET /tasks."""
 
     max: int = Field(20, ge=1, le=1000)

@@ -126,11 +126,11 @@ def _submit_batch(
     """Store and read the batch in one transaction, so that no other call deletes it in between."""
     with transaction():
         batch_id, is_new, limits = batches.create_batch(submission, quotas)
-        facts, task_ids = batch_queries.get_batch(submission.owner_id, batch_id, fetch_json_within)
+        batch, task_ids = batch_queries.get_batch(submission.owner_id, batch_id, fetch_json_within)
     if is_new:
         for _ in submission.tasks:
             wakeups.send_later(Kind.FETCH)
-    return facts, task_ids, limits
+    return batch, task_ids, limits
 
 
 def delete_batch(owner_id: int, batch_id: uuid.UUID, check: Check = no_check) -> Deletion:

@@ -25,11 +25,11 @@ class ShareAccess:
     def reading(self) -> Iterator[None]:
         """Read the share in the block; raise a 503 Problem if no slot is free or on an OSError."""
         if not self._slots.acquire(timeout=self._wait_s):
-            raise share_away()
+            raise share_unavailable()
         try:
             yield
         except OSError as error:
-            raise share_away() from error
+            raise share_unavailable() from error
         finally:
             self._slots.release()
 
@@ -43,7 +43,7 @@ def problem_of(error: OSError) -> Problem:
     return Problem(503, FailureCode.STORAGE_UNAVAILABLE, message)
 
 
-def share_away() -> Problem:
+def share_unavailable() -> Problem:
     """Return the answer to a call for files while the share cannot be read."""
     message = "The clips cannot be read at the moment."
     headers = {"Retry-After": "5"}

@@ -8,7 +8,7 @@ from idrl_common import cursors
 from idrl_common.cursors import Position
 from idrl_common.paging import next_link, read_page
 from worker_server.api import queries, services, tags
-from worker_server.api.schemas import EventListing, Listing, event_document, task_document
+from worker_server.api.schemas import EventListQuery, TaskListQuery, event_document, task_document
 from worker_server.api.task_pages import (
     Page,
     PageRequest,
@@ -46,7 +46,7 @@ def locked_tag(owner_id: int, task_id: uuid.UUID, blocked_by: FailureCode | None
 
 
 def page_response(
-    owner_id: int, query: Listing, blocked_by: FailureCode | None, estimates: QueueEstimates
+    owner_id: int, query: TaskListQuery, blocked_by: FailureCode | None, estimates: QueueEstimates
 ) -> Response:
     """Return the page that the query names, or 304; raise CursorInvalid."""
     page_request = _page_request(owner_id, query)
@@ -78,7 +78,7 @@ def _fetch_page(request: PageRequest) -> Page:
         return fetch_page(request, fetch_json_within)
 
 
-def events_response(owner_id: int, task_id: uuid.UUID, query: EventListing) -> Response:
+def events_response(owner_id: int, task_id: uuid.UUID, query: EventListQuery) -> Response:
     """Return a page of the task's events; raise TaskNotFound or CursorInvalid."""
 
     def rows_after(limit: int, position: Position | None) -> list[Event]:
@@ -96,7 +96,7 @@ def events_response(owner_id: int, task_id: uuid.UUID, query: EventListing) -> R
     return page.linked(jsonify([event_document(event) for event in page.rows]))
 
 
-def _page_request(owner_id: int, query: Listing) -> PageRequest:
+def _page_request(owner_id: int, query: TaskListQuery) -> PageRequest:
     after: Position | None = None
     if query.cursor is not None:
         after = cursors.decode(query.cursor, owner_id, _key(query))
@@ -107,6 +107,6 @@ def _page_request(owner_id: int, query: Listing) -> PageRequest:
     return PageRequest(owner_id, query.max, query.order == "1", after, where)
 
 
-def _key(query: Listing) -> str:
+def _key(query: TaskListQuery) -> str:
     """Return what a cursor is bound to: order and filters; `max` may differ from page to page."""
     return query.model_dump_json(exclude={"cursor", "max"}, exclude_none=True)

@@ -24,7 +24,7 @@ from worker_server.share_monitor import ShareMonitor
 _DEADLINES = BodyDeadlines()
 
 
-class Listing(PageQuery):
+class UploadListQuery(PageQuery):
     """The query of GET /uploads."""
 
     max: int = Field(uploads.MAX_OPEN, ge=1, le=uploads.MAX_OPEN)
@@ -54,7 +54,7 @@ def blueprint(share: ShareMonitor) -> Blueprint:
     def list_uploads() -> Response:
         owner_id = caller().user_id
         rows_after = partial(uploads.list_unused, owner_id)
-        return page_response(Listing, "uploads", owner_id, rows_after, _document)
+        return page_response(UploadListQuery, "uploads", owner_id, rows_after, _document)
 
     @routes.post("")
     def create_upload() -> Response:

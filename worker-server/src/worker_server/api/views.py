@@ -22,9 +22,9 @@ from worker_server.api.ids import parse_id
 from worker_server.api.labels import default_name
 from worker_server.api.queries import CountedTask, TaskNotFound
 from worker_server.api.schemas import (
-    EventListing,
-    Listing,
+    EventListQuery,
     NewTask,
+    TaskListQuery,
     task_document,
 )
 from worker_server.api.slots import slots_for
@@ -61,7 +61,7 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
 
     @routes.get("")
     def list_tasks() -> Response:
-        query = parse_query(Listing)
+        query = parse_query(TaskListQuery)
         blocked_by = services.blocked_by(share)
         owner_id = caller().user_id
         with long_lists.slot(owner_id) if query.max > _LONG_LIST else nullcontext():
@@ -75,7 +75,7 @@ def blueprint(clips: ClipSender, share: ShareMonitor) -> Blueprint:
 
     @routes.get("/<task_id>/events")
     def list_events(task_id: str) -> Response:
-        query, owner_id = parse_query(EventListing), caller().user_id
+        query, owner_id = parse_query(EventListQuery), caller().user_id
         return task_reads.events_response(owner_id, parse_id(task_id, TaskNotFound), query)
 
     @routes.get("/<task_id>/parts/<int:number>")

@@ -34,7 +34,7 @@ class NewWebhook(Body):
     events: Events = Field(default_factory=lambda: list(DEFAULT_EVENTS))
 
 
-class Listing(PageQuery):
+class WebhookListQuery(PageQuery):
     """The query of GET /webhooks."""
 
     max: int = Field(webhook_rows.MAX_WEBHOOKS, ge=1, le=webhook_rows.MAX_WEBHOOKS)
@@ -64,7 +64,7 @@ def blueprint() -> Blueprint:
     def list_webhooks() -> Response:
         owner_id = caller().user_id
         rows_after = partial(webhook_rows.list_webhooks, owner_id)
-        return page_response(Listing, "webhooks", owner_id, rows_after, _webhook)
+        return page_response(WebhookListQuery, "webhooks", owner_id, rows_after, _webhook)
 
     @routes.get("/callback-secret")
     def get_callback_secret() -> Response:

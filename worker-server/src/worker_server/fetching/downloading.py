@@ -35,7 +35,7 @@ _CHUNK_BYTES = 256 * 1024
 _PROGRESS_BYTES = 1024 * 1024
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
-Progress = Callable[[int, int | None], None]
+ProgressCallback = Callable[[int, int | None], None]
 
 
 def download(
@@ -45,7 +45,7 @@ def download(
     limits: FetchLimits,
     allow_hosts: Collection[str],
     deny_hosts: Collection[str] = (),
-    on_progress: Progress,
+    on_progress: ProgressCallback,
     should_stop: Callable[[], bool],
     ca_bundle: Path | None = None,
 ) -> Download:
@@ -72,7 +72,7 @@ class _Transfer:
         limits: FetchLimits,
         requester: Requester,
         watchdog: Watchdog,
-        on_progress: Progress,
+        on_progress: ProgressCallback,
     ) -> None:
         self._url = url
         self._file = file

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def claim_next(settings: Settings, kind: Kind, claim: Callable[[str, float], C | None]) -> C | None:
-    """Claim the work whose turn it is.
+    """Claim the next work in fair order.
 
     None when there is none, work is paused, or the share is unavailable or full.
     """

@@ -39,7 +39,7 @@ _ORIGINAL = ("size_bytes", "width", "height", "video_codec", "audio_codec")
 
 
 def fetch_next(settings: Settings, runtime: Runtime) -> bool:
-    """Fetch the task whose turn it is; False when `claim_next` returns none."""
+    """Fetch the next task in fair order; False when `claim_next` returns none."""
     claim = claim_next(settings, Kind.FETCH, claim_task)
     if claim is None:
         return False

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 def render_next(settings: Settings, runtime: Runtime) -> bool:
-    """Render the part whose turn it is; False when `claim_next` returns none."""
+    """Render the next part in fair order; False when `claim_next` returns none."""
     max_side = LARGE_SIDE if are_decoded(settings.scratch_folder) else None
     claim = claim_next(settings, Kind.RENDER, partial(claim_part, max_side=max_side))
     if claim is None:

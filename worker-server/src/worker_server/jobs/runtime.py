@@ -23,17 +23,17 @@ def worker_name() -> str:
 
 @dataclass
 class SweepClock:
-    """When this process last removed stray files (monotonic seconds).
+    """When this process last removed orphaned files (monotonic seconds).
 
     `left_leases`: its last round was late and reclaimed no lease; the next one does.
     """
 
     left_leases: bool = False
-    strays_removed_at: float | None = None
+    orphans_removed_at: float | None = None
 
-    def strays_are_due(self, every_s: float) -> bool:
-        """Return whether stray files were last removed more than `every_s` ago."""
-        at = self.strays_removed_at
+    def orphans_are_due(self, every_s: float) -> bool:
+        """Return whether orphaned files were last removed more than `every_s` ago."""
+        at = self.orphans_removed_at
         return at is None or time.monotonic() - at >= every_s
 
 

@@ -38,9 +38,9 @@ from worker_server.settings import Settings
 from worker_server.share_monitor import ShareMonitor
 
 _log = logging.getLogger(__name__)
-_STRAYS_EVERY_S = 3600
+_ORPHANS_EVERY_S = 3600
 # Long enough for a task's folder to be made just before or after its row.
-_STRAY_AGE_S = 600
+_ORPHAN_AGE_S = 600
 _BATCH_SIZE = 1000
 # One statement deletes all rows of this many tasks, a thousand or more each for long videos, and
 # PostgreSQL ends it after 10 s.
@@ -49,9 +49,9 @@ _EXPIRED_BATCH_SIZE = 50
 _SHARE_WAIT_S = 0.5
 
 
-def correct_times(_: Settings) -> None:
+def shift_due_times(_: Settings) -> None:
     """Let nothing wait for times that the database's clock has shown before it was set back."""
-    back_s = clock_changes.correct_times()
+    back_s = clock_changes.shift_due_times()
     if back_s:
         _log.warning("the database's clock was set back", extra={"seconds": round(back_s)})
 
@@ -137,22 +137,25 @@ def remove_files(settings: Settings) -> None:
     remove_due(settings)
 
 
-def remove_strays(settings: Settings, clock: SweepClock) -> None:
-    """Once an hour, request the removal of files that lost workers left, and of orphan folders."""
-    if not clock.strays_are_due(_STRAYS_EVERY_S) or not storage.is_mounted(settings.remote_folder):
+def remove_orphans(settings: Settings, clock: SweepClock) -> None:
+    """Once an hour, request the removal of dead workers' files and of orphaned folders."""
+    if not clock.orphans_are_due(_ORPHANS_EVERY_S):
         return
-    modified_before = time.time() - _STRAY_AGE_S
+    if not storage.is_mounted(settings.remote_folder):
+        return
+    modified_before = time.time() - _ORPHAN_AGE_S
     folders = [
         (task_id, at)
         for task_id, at in storage.task_folders(settings.remote_folder)
         if at < modified_before
     ]
     for start in range(0, len(folders), _BATCH_SIZE):
-        _request_strays(folders[start : start + _BATCH_SIZE], modified_before - 2 * _STRAYS_EVERY_S)
-    clock.strays_removed_at = time.monotonic()
+        batch = folders[start : start + _BATCH_SIZE]
+        _request_removals(batch, modified_before - 2 * _ORPHANS_EVERY_S)
+    clock.orphans_removed_at = time.monotonic()
 
 
-def _request_strays(folders: list[tuple[uuid.UUID, float]], recently: float) -> None:
+def _request_removals(folders: list[tuple[uuid.UUID, float]], recently: float) -> None:
     gone = backlog.unknown_ids([task_id for task_id, _ in folders])
     removals.request_for(
         [task_id for task_id, modified_at in folders if task_id in gone or modified_at > recently]

@@ -13,11 +13,11 @@ from worker_server.settings import current
 
 @shared_task(name="worker_server.fetch")
 def fetch() -> None:
-    """Download and plan the task whose turn it is."""
+    """Download and plan the next task in fair order."""
     fetch_next(current(), runtime.current())
 
 
 @shared_task(name="worker_server.render")
 def render() -> None:
-    """Render the part whose turn it is."""
+    """Render the next part in fair order."""
     render_next(current(), runtime.current())

@@ -12,7 +12,7 @@ from worker_server.upload_files import link_source, old_uploads, remove_upload, 
 
 _log = logging.getLogger(__name__)
 _BATCH_SIZE = 100
-_STRAY_AGE_S = 3600
+_ORPHAN_AGE_S = 3600
 
 
 def link_upload(upload_id: uuid.UUID, target: Path, settings: Settings) -> None:
@@ -33,11 +33,11 @@ def remove_unneeded_uploads(settings: Settings) -> None:
         uploads.record_removed(upload_id)
 
 
-def remove_stray_uploads(settings: Settings) -> None:
+def remove_orphaned_uploads(settings: Settings) -> None:
     """Remove files of uploads that have no row, and rows of uploads whose file is long gone."""
     uploads.delete_removed_rows()
-    strays = uploads.unknown_ids(old_uploads(settings.remote_folder, _STRAY_AGE_S))
-    for upload_id in _removed(strays, settings):
+    orphans = uploads.unknown_ids(old_uploads(settings.remote_folder, _ORPHAN_AGE_S))
+    for upload_id in _removed(orphans, settings):
         _log.info("orphaned upload removed", extra={"upload_id": str(upload_id)})
 
 

@@ -110,14 +110,14 @@ class PartClaim:
 
 
 def claim_task(worker: str, lease_s: float) -> TaskClaim | None:
-    """Claim the queued task whose turn it is; None when there is none."""
+    """Claim the next queued task in fair order; None when there is none."""
     with transaction() as session:
         row = session.execute(_CLAIM_TASK, _parameters(worker, lease_s)).mappings().one_or_none()
     return TaskClaim.from_row(row) if row else None
 
 
 def claim_part(worker: str, lease_s: float, max_side: int | None = None) -> PartClaim | None:
-    """Claim the waiting part whose turn it is; None when there is none.
+    """Claim the next waiting part in fair order; None when there is none.
 
     With `max_side` parts of sources with larger pictures are left out.
     """

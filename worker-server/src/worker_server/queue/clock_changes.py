@@ -23,7 +23,7 @@ _TOLERATED_S = 1.0
 _LEASED_TASKS = (TaskStatus.DOWNLOADING, TaskStatus.CANCELING)
 
 
-def correct_times() -> float:
+def shift_due_times() -> float:
     """Move what lies ahead by as much as the clock was set back since the step `CLOCK_STEP`.
 
     Return these seconds, 0 where it was not set back. Where the step fails and is repeated, work

@@ -167,13 +167,13 @@ def add_failed_part(session: ScopedSession, lease: PartLease) -> None:
 
 def add_finished_part(session: ScopedSession, lease: PartLease, rendered_by: str) -> None:
     """Count a part that is done, with its speed, and the wait if it is its task's first clip."""
-    facts = session.execute(_facts_of(lease)).one()
-    increments: list[Increment] = [(PARTS, (PartStatus.DONE, rendered_by, facts.quality), 1)]
-    if facts.took_s:
-        speed = facts.video_s / float(facts.took_s)
+    part = session.execute(_figures_of(lease)).one()
+    increments: list[Increment] = [(PARTS, (PartStatus.DONE, rendered_by, part.quality), 1)]
+    if part.took_s:
+        speed = part.video_s / float(part.took_s)
         increments.append((RENDER_SPEED, (rendered_by,), speed))
-    if facts.is_first:
-        increments.append((FIRST_PART_WAIT, (), float(facts.waited_s)))
+    if part.is_first:
+        increments.append((FIRST_PART_WAIT, (), float(part.waited_s)))
     add(session, *increments)
 
 
@@ -206,7 +206,7 @@ def fold() -> None:
             folded = session.scalar(_FOLD, {"limit": _BATCH_SIZE}) or 0
 
 
-def _facts_of(lease: PartLease) -> Select[Any]:
+def _figures_of(lease: PartLease) -> Select[Any]:
     """Return the part's length, how long its attempt took, and its task's wait, in seconds."""
     of_task = TaskEvent.task_id == lease.task_id
     claimed_at = select(TaskEvent.at).where(

@@ -53,10 +53,10 @@ def record_heartbeat(
     `is_first`: the process has just started. The row may be that of a killed one: in a container
     its successor has the same host name and pid. Later beats leave a fault of another kind.
     """
-    facts = {"kinds": kinds, "scratch_free_bytes": scratch_free_bytes}
+    values = {"kinds": kinds, "scratch_free_bytes": scratch_free_bytes}
     fault = _share_fault(is_unavailable=is_share_unavailable)
-    statement = insert(Worker).values(name=name, **facts, **fault)
-    seen: Values = {"seen_at": func.now(), **facts}
+    statement = insert(Worker).values(name=name, **values, **fault)
+    seen: Values = {"seen_at": func.now(), **values}
     if is_first:
         seen |= {"started_at": func.now(), **fault}
     else:

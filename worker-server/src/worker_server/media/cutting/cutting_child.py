@@ -14,7 +14,7 @@ import av.logging
 from av.container import InputContainer
 
 from worker_server.media.cutting.key_frame_cuts import KeyFrameCuts, key_frames
-from worker_server.media.cutting.progress import Progress
+from worker_server.media.cutting.progress import ProgressReporter
 from worker_server.media.cutting.quiet_cuts import QuietCuts
 from worker_server.media.cutting.scene_cuts import SceneCuts
 from worker_server.media.errors import EditError
@@ -28,7 +28,7 @@ def find_cuts(payload: dict[str, Any]) -> dict[str, Any]:
     source = Source.from_json(payload["source"])
     time_ranges = [TimeRange.from_json(each) for each in payload["time_ranges"]]
     with open_source(Path(payload["path"]), source.demuxer) as container:
-        finder = _finder(Cut(payload["cut"]), container, source, Progress())
+        finder = _finder(Cut(payload["cut"]), container, source, ProgressReporter())
         try:
             clips = plan_clips(source, time_ranges, Fraction(payload["part_s"]), finder)
         except EditError as error:
@@ -37,7 +37,9 @@ def find_cuts(payload: dict[str, Any]) -> dict[str, Any]:
     return {"parts": parts}
 
 
-def _finder(cut: Cut, container: InputContainer, source: Source, progress: Progress) -> CutFinder:
+def _finder(
+    cut: Cut, container: InputContainer, source: Source, progress: ProgressReporter
+) -> CutFinder:
     if cut is Cut.KEYFRAME:
         return KeyFrameCuts(key_frames(container, source, progress))
     if cut is Cut.SILENCE:

@@ -10,7 +10,7 @@ import av
 from av import VideoStream
 from av.container import InputContainer
 
-from worker_server.media.cutting.progress import Progress
+from worker_server.media.cutting.progress import ProgressReporter
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.source import Source
 from worker_server.media.rendering.h264 import ParameterSets, UnsupportedStream, picture
@@ -30,7 +30,9 @@ class KeyFrameCuts:
         return self._frames[index] if index >= 0 and self._frames[index] >= low else None
 
 
-def key_frames(container: InputContainer, source: Source, progress: Progress) -> Iterator[int]:
+def key_frames(
+    container: InputContainer, source: Source, progress: ProgressReporter
+) -> Iterator[int]:
     """Yield the places of key frames on the source's grid, in the file's order; nothing is decoded.
 
     In H.264 only IDR pictures count: after any other key frame (an open GOP), pictures may refer to

@@ -5,7 +5,7 @@ from worker_server.media.process.frame_progress import report_frame
 _REPORT_EVERY = 25
 
 
-class Progress:
+class ProgressReporter:
     """Counts the frames that a child moves forward; a move to an earlier time range adds none."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from av import AudioFrame, AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from worker_server.media.cutting.progress import Progress
+from worker_server.media.cutting.progress import ProgressReporter
 from worker_server.media.model.containers import seek_sound
 from worker_server.media.model.source import Source
 
@@ -33,7 +33,9 @@ class QuietCuts:
 
     earliest = Fraction(3, 4)
 
-    def __init__(self, container: InputContainer, source: Source, progress: Progress) -> None:
+    def __init__(
+        self, container: InputContainer, source: Source, progress: ProgressReporter
+    ) -> None:
         self._container, self._source, self._progress = container, source, progress
         self._sound = container.streams[source.audio_index]
 

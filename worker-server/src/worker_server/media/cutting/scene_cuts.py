@@ -12,7 +12,7 @@ from av import VideoFrame, VideoStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from worker_server.media.cutting.progress import Progress
+from worker_server.media.cutting.progress import ProgressReporter
 from worker_server.media.model.frame_grid import frame_index
 from worker_server.media.model.source import Source
 
@@ -36,7 +36,9 @@ class SceneCuts:
 
     earliest = Fraction(3, 4)
 
-    def __init__(self, container: InputContainer, source: Source, progress: Progress) -> None:
+    def __init__(
+        self, container: InputContainer, source: Source, progress: ProgressReporter
+    ) -> None:
         self._container, self._source, self._progress = container, source, progress
         video = container.streams[source.video_index]
         if isinstance(video, VideoStream):

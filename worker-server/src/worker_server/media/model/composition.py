@@ -1,4 +1,4 @@
-"""Finds by how much libavformat shows the pictures of fragmented MP4 too late.
+"""Finds by how much libavformat shifts the times of the pictures of fragmented MP4.
 
 Where composition offsets are negative (ISO/IEC 14496-12, 8.8.8), libavformat adds the largest of
 them to all times of the track. Of an index (`moov`) it takes it off again, of fragments not.
@@ -18,24 +18,26 @@ _ENTRY_FIELDS, _COMPOSITION = (0x100, 0x200, 0x400, 0x800), 0x800
 _MAX_RUN_BYTES = 1 << 24  # of one `trun`: a million pictures
 
 
-class Lateness(NamedTuple):
-    """By how many ticks pictures are late, of those stored from byte `begin` of the file on."""
+class CompositionShift(NamedTuple):
+    """By how many ticks pictures are shown too late: those from byte `begin` of the file on."""
 
     ticks: int
     begin: int
 
 
-def lateness(path: Path, track: int) -> Lateness:
-    """Return by how much the pictures of a track (`track_ID`) are late; 0 without fragments.
+def composition_shift(path: Path, track: int) -> CompositionShift:
+    """Return the shift of the pictures of a track (`track_ID`); 0 without fragments.
 
     What libavformat adds grows where a later fragment has a larger offset; most fragments decide.
     """
     status = path.stat()
-    return _lateness(path, track, status.st_size, status.st_mtime_ns)
+    return _composition_shift(path, track, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=8)  # one probe asks for each pass over the packets, and a long video has many
-def _lateness(path: Path, track: int, size_bytes: int, _changed_ns: int) -> Lateness:
+@lru_cache(maxsize=8)  # each pass of a probe over the packets calls it, and a long video has many
+def _composition_shift(
+    path: Path, track: int, size_bytes: int, _changed_ns: int
+) -> CompositionShift:
     latest, begin, by_fragment = 0, 0, []
     with path.open("rb") as file:
         for fragment in spans_at(file, (0, size_bytes), b"moof", b"traf"):
@@ -43,7 +45,7 @@ def _lateness(path: Path, track: int, size_bytes: int, _changed_ns: int) -> Late
             if track == _track_of(file, fragment):
                 latest = max(latest, -min(_offsets(file, fragment), default=0))
                 by_fragment.append(latest)
-    return Lateness(median_low(by_fragment) if by_fragment else 0, begin)
+    return CompositionShift(median_low(by_fragment) if by_fragment else 0, begin)
 
 
 def _track_of(file: BinaryIO, fragment: Span) -> int:

@@ -16,7 +16,7 @@ from av.stream import Discard, Stream
 from av.video.codeccontext import VideoCodecContext
 
 from worker_server.media.model.codecs import CODEC_WHITELIST, DECODERS, MAX_PIXELS
-from worker_server.media.model.composition import Lateness, lateness
+from worker_server.media.model.composition import CompositionShift, composition_shift
 from worker_server.media.model.edit import SEEK_MARGIN_S
 from worker_server.media.model.fragments import FilePart, whole_bytes
 from worker_server.media.model.ogg_chain import ChainClock, FirstLink, links_of
@@ -87,11 +87,11 @@ def packets_of(container: InputContainer, *streams: Stream) -> "Iterator[av.Pack
     """
     link = getattr(container.file, "file", None)
     if not isinstance(link, FirstLink):
-        late = late_pictures(container)
+        shifts = composition_shifts(container)
         for packet in _packets(container, streams):
-            of = late.get(packet.stream.index)
-            if of and of.ticks and (packet.pos or 0) >= of.begin:
-                _shift(packet, -of.ticks)
+            shift = shifts.get(packet.stream.index)
+            if shift and shift.ticks and (packet.pos or 0) >= shift.begin:
+                _add_ticks(packet, -shift.ticks)
             yield packet
         return
     wanted = {stream.index for stream in streams or container.streams}
@@ -105,16 +105,16 @@ def packets_of(container: InputContainer, *streams: Stream) -> "Iterator[av.Pack
             yield from _packets_of_link(FilePart(link.path, *later), clock, wanted)
 
 
-def late_pictures(container: InputContainer) -> dict[int, Lateness]:
-    """Return which pictures libavformat shows too late, by the stream's index."""
+def composition_shifts(container: InputContainer) -> dict[int, CompositionShift]:
+    """Return the shift of the pictures of each video stream, by the stream's index."""
     if not container.format.name.startswith("mov"):
         return {}
     part = getattr(container.file, "file", None)
     path = part.path if isinstance(part, FilePart) else Path(container.name.removeprefix("file:"))
-    return {stream.index: lateness(path, stream.id) for stream in container.streams.video}
+    return {stream.index: composition_shift(path, stream.id) for stream in container.streams.video}
 
 
-def _shift(packet: "av.Packet[Any]", ticks: int) -> None:
+def _add_ticks(packet: "av.Packet[Any]", ticks: int) -> None:
     packet.pts = None if packet.pts is None else packet.pts + ticks
     packet.dts = None if packet.dts is None else packet.dts + ticks
 
@@ -125,7 +125,7 @@ def _packets_of_link(
     with _opened(file, "ogg") as container:
         clock.begin_link(container)
         for packet in _packets(container, ()):
-            if clock.knows(packet.stream):
+            if clock.has_stream(packet.stream):
                 clock.set(packet)
                 clock.follow(packet)
                 if packet.stream.index in wanted:

@@ -44,7 +44,7 @@ class ChainClock:
         self._streams = list(first.streams)
         self._end_s = self._shift_s = Fraction(0)
 
-    def knows(self, stream: Stream) -> bool:
+    def has_stream(self, stream: Stream) -> bool:
         """Return whether the first link has such a stream in the same place, and both decoders."""
         if stream.index >= len(self._streams):
             return False
@@ -65,7 +65,7 @@ class ChainClock:
         # Opus begins before zero, with samples that are not played.
         self._shift_s = round(self._end_s / tick_s) * tick_s - max(0, min(starts_s, default=0))
         for stream in container.streams:
-            if self.knows(stream):
+            if self.has_stream(stream):
                 own = self._streams[stream.index].codec_context
                 stream.codec_context.copy_opaque = own.copy_opaque
 

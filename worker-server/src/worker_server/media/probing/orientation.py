@@ -28,7 +28,7 @@ _SEI = {"h264": (6, 0, 0x1F, 1), "hevc": (39, 1, 0x3F, 2)}
 
 
 def orientation_reader(codec: str, extradata: bytes) -> Callable[[Data], Orientation | None] | None:
-    """Return a function from a packet to the orientation that it tells, None where it tells none.
+    """Return a function from a packet to the orientation that it signals, None without one.
 
     None for codecs without the message.
     """
@@ -59,7 +59,7 @@ class OrientationCheck:
 
     def __init__(self, codec: str, extradata: bytes) -> None:
         self._read = orientation_reader(codec, extradata)
-        self.last = UPRIGHT  # what the last key frame tells, or one before it
+        self.last = UPRIGHT  # what the last key frame signals, or one before it
         self._begun = False
 
     def fault(self, packet: "av.Packet[Any]") -> str:
@@ -76,7 +76,7 @@ class OrientationCheck:
 
 
 class OrientationInForce:
-    """Knows the display matrix of decoded frames, also of those after the one that tells it."""
+    """Keeps the display matrix that a frame signals for the decoded frames after it."""
 
     def __init__(self, codec: str, extradata: bytes) -> None:
         self._read = orientation_reader(codec, extradata)

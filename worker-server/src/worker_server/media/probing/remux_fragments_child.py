@@ -7,18 +7,18 @@ from pathlib import Path
 
 import av.logging
 
-from worker_server.media.model.containers import late_pictures, open_source
+from worker_server.media.model.containers import composition_shifts, open_source
 
 
 def times_of_pictures(path: Path, video_index: int) -> list[str]:
-    """Return ffmpeg's options that take off the time by which libavformat is late, if it is."""
+    """Return ffmpeg's options that subtract the composition shift, where there is one."""
     with open_source(path, "mov") as container:
         tick_s = container.streams[video_index].time_base or 0
-        late = late_pictures(container)[video_index]
-    if not late.ticks:
+        shift = composition_shifts(container)[video_index]
+    if not shift.ticks:
         return []
     # In seconds, as the ticks of the filter are not those of the file.
-    excess = f"gte(POS\\,{late.begin})*{float(late.ticks * tick_s):.9f}/TB"
+    excess = f"gte(POS\\,{shift.begin})*{float(shift.ticks * tick_s):.9f}/TB"
     return ["-bsf:v", "setts=" + ":".join(f"{of}={of.upper()}-{excess}" for of in ("pts", "dts"))]
 
 

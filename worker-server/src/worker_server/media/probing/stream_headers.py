@@ -101,7 +101,7 @@ def units_of(data: bytes, length_size: int) -> list[bytes]:
 
 
 def _mpeg12_reader() -> Callable[[bytes], bytes]:
-    """Return the reader of sequence header and extension, and of the colours told last.
+    """Return the reader of sequence header and extension, and of the colours signalled last.
 
     Left out are bit rate, buffer size and matrices, which may change from one sequence to the next
     in an ordinary stream.

@@ -1,5 +1,5 @@
--- Claims the waiting part whose turn it is, for :worker, with a lease of :lease_s seconds.
--- Owners take turns as in claim_task.sql; then the lowest number of any task goes first, so that
+-- Claims the next waiting part in fair order, for :worker, with a lease of :lease_s seconds.
+-- Owners are in fair order as in claim_task.sql; then the lowest number of any task goes first, so that
 -- the first clips of a short video do not wait for the end of a long one. The task's row is not
 -- locked: the first heartbeat of a part that was claimed while its task was being canceled tells
 -- the worker to stop. `live_parts`: this part and all others that wait or are rendered, on any
@@ -26,8 +26,8 @@ WITH RECURSIVE heads AS (
             SELECT count(*) FROM parts AS recent
             WHERE recent.owner_id = heads.owner_id AND recent.started_at > now() - interval '10 minutes'
         ), number, created_at
-    ) AS turns CROSS JOIN LATERAL (
-        SELECT task_id, number FROM parts WHERE owner_id = turns.owner_id AND status = 'waiting'
+    ) AS owners CROSS JOIN LATERAL (
+        SELECT task_id, number FROM parts WHERE owner_id = owners.owner_id AND status = 'waiting'
             AND run_after <= now() AND (SELECT status = 'processing' FROM tasks WHERE id = parts.task_id)
             AND task_id NOT IN (SELECT id FROM left_out)
         ORDER BY number, created_at LIMIT 1 FOR UPDATE SKIP LOCKED

@@ -1,10 +1,11 @@
--- Claims the queued task whose turn it is, for :worker, with a lease of :lease_s seconds.
+-- Claims the next queued task in fair order, for :worker, with a lease of :lease_s seconds.
 -- The owner who holds the fewest leases goes first, then the one with the fewest claims in the last ten
 -- minutes, then the oldest task.
 -- heads steps from owner to owner through the index of queued tasks, so a claim costs as much as
--- there are owners with queued tasks and leases, however many tasks each has. turns orders owners; the
--- first task that no other claim locks is taken. Time in the queue after it was due is no time
--- that its source was unavailable: the queue was long, work was paused or the machines were off.
+-- there are owners with queued tasks and leases, however many tasks each has. owners is in fair
+-- order; the first task that no other claim locks is taken. Time in the queue after it was due is no
+-- time that its source was unavailable: the queue was long, work was paused or the machines were
+-- off.
 WITH RECURSIVE heads AS (
     (SELECT owner_id, created_at FROM tasks WHERE status = 'queued' AND run_after <= now()
     ORDER BY owner_id, created_at LIMIT 1)
@@ -23,8 +24,8 @@ WITH RECURSIVE heads AS (
             SELECT count(*) FROM tasks AS recent
             WHERE recent.owner_id = heads.owner_id AND recent.started_at > now() - interval '10 minutes'
         ), heads.created_at
-    ) AS turns CROSS JOIN LATERAL (
-        SELECT id FROM tasks WHERE owner_id = turns.owner_id AND status = 'queued' AND run_after <= now()
+    ) AS owners CROSS JOIN LATERAL (
+        SELECT id FROM tasks WHERE owner_id = owners.owner_id AND status = 'queued' AND run_after <= now()
         ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
     ) AS head_row LIMIT 1
 )
