@@ -131,6 +131,8 @@ def test_a_wrong_claim_is_refused(claims: dict[str, Any]) -> None:
         pem(NEW) + pem(ec.generate_private_key(ec.SECP256R1())),
         pem(NEW) + pem(OLD).partition("-----END")[0],
         pem(NEW).partition("-----END")[0] + pem(OLD),
+        pem(NEW).replace("MCow", "MC"),
+        pem(NEW) + pem(OLD).replace("MCow", "MCox"),
     ],
     ids=[
         "nothing",
@@ -139,10 +141,14 @@ def test_a_wrong_claim_is_refused(claims: dict[str, Any]) -> None:
         "one of another kind",
         "a second without end",
         "a first without end",
+        "a block with letters missing",
+        "a second with another letter",
     ],
 )
 def test_verifier_refuses_other_kinds_of_keys(keys: str) -> None:
-    with pytest.raises(ValueError, match="Ed25519 public keys"):
+    with pytest.raises(
+        ValueError, match="JWT_PUBLIC_KEY must hold one or more Ed25519 public keys"
+    ):
         TokenVerifier(keys)
 
 

@@ -9,7 +9,7 @@ from supervisor.options import ServerOptions
 
 from idrl_local import config, programs, settings_check
 from idrl_local.home import Home, HomeUnusable, Ports
-from idrl_local.programs import PROGRAMS, Installation
+from idrl_local.programs import PROGRAMS, Installation, empty_metrics_folder
 
 
 @pytest.fixture
@@ -118,9 +118,11 @@ def test_file_of_settings_in_the_checkout_changes_no_process(
 
 
 def test_metric_files_of_an_earlier_run_are_removed(installation: Installation) -> None:
-    folder = Path(environment_of("tasks", installation)["PROMETHEUS_MULTIPROC_DIR"])
+    environment = environment_of("tasks", installation)
+    folder = Path(environment["PROMETHEUS_MULTIPROC_DIR"])
+    folder.mkdir()
     (folder / "old.db").touch()
-    environment_of("tasks", installation)
+    empty_metrics_folder(environment)
     assert list(folder.iterdir()) == []
 
 

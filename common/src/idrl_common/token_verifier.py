@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from flask import request
@@ -95,13 +96,17 @@ class TokenVerifier:
 
 def load_public_keys(pem: str) -> list[Ed25519PublicKey]:
     """Return the key of every PEM block; raise ValueError as TokenVerifier does."""
+    message = "JWT_PUBLIC_KEY must hold one or more Ed25519 public keys in PEM form"
     blocks = _PEM.findall(pem)
     # A truncated block must not be skipped: tokens of its key would be refused.
     is_complete = pem.count("-----BEGIN") == len(blocks) > 0
-    loaded = [load_pem_public_key(block.encode()) for block in blocks] if is_complete else []
+    try:
+        loaded = [load_pem_public_key(block.encode()) for block in blocks] if is_complete else []
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError(message) from error
     keys = [key for key in loaded if isinstance(key, Ed25519PublicKey)]
     if not keys or len(keys) < len(loaded):
-        raise ValueError("JWT_PUBLIC_KEY must hold one or more Ed25519 public keys in PEM form")
+        raise ValueError(message)
     return keys
 
 

@@ -222,9 +222,13 @@ def _reload_nginx(home: Home, name: str) -> None:
 
 
 def _restart(arguments: argparse.Namespace) -> int:
-    from idrl_local import supervision
+    def restart(home: Home, name: str) -> None:
+        _drop_privileges(home)  # the new processes are tried, and may make files
+        from idrl_local import restarts
 
-    return _act_on_running(arguments.name, supervision.restart_program, _RESTARTED)
+        restarts.restart(home, name)
+
+    return _act_on_running(arguments.name, restart, _RESTARTED)
 
 
 def _act_on_running(name: str, act: Callable[[Home, str], None], services: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ DATABASE = "idrl"
 _TO_JSON = CHECKOUT / "common" / "to_json.sed"
 SUPERUSER = "postgres"
 READY_FILE = "IDRL_READY_FILE"
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # Prefixes of variables that programs never inherit from the caller's environment.
 _RESERVED_PREFIXES = (
     "POSTGRES_",
@@ -132,7 +133,17 @@ def execute(program: Program, installation: Installation) -> None:
     command = program.command(installation)
     if program.plain_log:
         _write_json(program.name, program.plain_log)
-    os.execvpe(command[0], command, environment_of(program, installation))  # noqa: S606 # this is what it is for
+    environment = environment_of(program, installation)
+    empty_metrics_folder(environment)
+    os.execvpe(command[0], command, environment)  # noqa: S606 # this is what it is for
+
+
+def empty_metrics_folder(environment: Mapping[str, str]) -> None:
+    """Empty the program's folder, if any: figures of ended processes must not be added up."""
+    if METRICS_FOLDER in environment:
+        folder = Path(environment[METRICS_FOLDER])
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
 
 
 def environment_of(program: Program, installation: Installation) -> dict[str, str]:
@@ -262,7 +273,7 @@ def _web_environment(installation: Installation) -> dict[str, str]:
         "ACCEL_REDIRECT": "true",
         "SAMPLE_URL": installation.environment.get("SAMPLE_URL") or installation.sample_url,
         "CLIP_CACHE_DISK": str(installation.home.run),
-        "PROMETHEUS_MULTIPROC_DIR": _empty_folder(installation.home.run / "metrics-web"),
+        METRICS_FOLDER: str(installation.home.run / "metrics-web"),
     }
 
 
@@ -284,8 +295,8 @@ def _allowed_hosts(installation: Installation) -> str:
 
 
 def _tasks_environment(installation: Installation) -> dict[str, str]:
-    metrics = _empty_folder(installation.home.run / "metrics-tasks")
-    return {**_worker_environment(installation), "PROMETHEUS_MULTIPROC_DIR": metrics}
+    metrics = str(installation.home.run / "metrics-tasks")
+    return {**_worker_environment(installation), METRICS_FOLDER: metrics}
 
 
 def _celery_environment(name: str) -> Callable[[Installation], dict[str, str]]:
@@ -296,13 +307,6 @@ def _celery_environment(name: str) -> Callable[[Installation], dict[str, str]]:
         }
 
     return environment
-
-
-def _empty_folder(folder: Path) -> str:
-    """Return the folder, emptied: figures of ended processes must not be added up again."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return str(folder)
 
 
 def _one_line(pem: str) -> str:

@@ -111,6 +111,13 @@ def stored_settings(home: Home) -> dict[str, str]:
     return settings
 
 
+def as_started(home: Home, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with the settings of the system that runs instead of its own."""
+    names = _names()
+    others = {name: value for name, value in environment.items() if name.upper() not in names}
+    return others | stored_settings(home)
+
+
 def differences(home: Home, environment: Mapping[str, str]) -> list[str]:
     """Return how the chosen settings differ from those of the running system, one line each."""
     running = stored_settings(home)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from xmlrpc.client import Fault, ServerProxy
 
-from supervisor.states import ProcessStates
+from supervisor.states import RUNNING_STATES, ProcessStates
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from idrl_local import config, listeners
@@ -121,8 +121,9 @@ def start_programs(home: Home, names: Sequence[str]) -> None:
     states = program_states(home)
     with _rpc(home) as rpc:
         for name in names:
-            if states[name].number not in _HEALTHY_STATES:
-                rpc.supervisor.startProcess(_FULL_NAMES[name], False)
+            if states[name].number not in RUNNING_STATES:
+                with _already(Faults.ALREADY_STARTED):
+                    rpc.supervisor.startProcess(_FULL_NAMES[name], False)
 
 
 def stop_programs(home: Home, names: Sequence[str]) -> None:
@@ -130,8 +131,19 @@ def stop_programs(home: Home, names: Sequence[str]) -> None:
     states = program_states(home)
     with _rpc(home) as rpc:
         for name in names:
-            if states[name].number in _HEALTHY_STATES:
-                rpc.supervisor.stopProcess(_FULL_NAMES[name])
+            if states[name].number in RUNNING_STATES:
+                with _already(Faults.NOT_RUNNING):
+                    rpc.supervisor.stopProcess(_FULL_NAMES[name])
+
+
+@contextmanager
+def _already(code: int) -> Iterator[None]:
+    """Let supervisord have done what is asked: it starts by itself what has ended."""
+    try:
+        yield
+    except Fault as error:
+        if error.faultCode != code:
+            raise
 
 
 def restart_program(home: Home, name: str) -> None:
